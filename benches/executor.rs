@@ -1,0 +1,97 @@
+//! What the limits cost: an empty task on bare wasmtime, with each limit added, and through the executor.
+//!
+//! Read the figures as ratios within one run: these machines are noisy.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use omnimind::executor::{Job, Prepared, run};
+use omnimind::limits::{Limits, Mode};
+use omnimind::task::{End, Journal, MemoryJournal};
+use omnimind_benches::{Bare, On, empty, now};
+use omnimind_tests::Lab;
+
+struct Tasks {
+    prepared: Arc<Prepared>,
+    journal: Arc<dyn Journal>,
+    input: Arc<[u8]>,
+    _lab: Lab,
+}
+
+impl Tasks {
+    fn new() -> Tasks {
+        let artefacts = omnimind_tests::target_dir().join("bench-artefacts");
+        let lab = Lab::new(artefacts, 50);
+        let prepared = lab.prepare(empty()).expect("a task");
+        Tasks { prepared, journal: Arc::new(MemoryJournal::default()), input: Arc::default(), _lab: lab }
+    }
+
+    /// What the executor does for one task, on this thread.
+    fn run(&self) {
+        let limits = Limits::defaults(Mode::Dev);
+        let job = Job::new(self.prepared.clone(), self.input.clone(), limits, self.journal.clone());
+        let outcome = now(run(job.expect("a job"), Duration::ZERO));
+        assert!(matches!(black_box(&outcome).end, End::Completed(_)));
+    }
+}
+
+fn ladder(c: &mut Criterion) {
+    let mut group = c.benchmark_group("empty task");
+    let bare = On::default();
+    let asynchronous = On { asynchronous: true, ..bare };
+    let fuel = On { fuel: true, ..asynchronous };
+    let epochs = On { epochs: true, ..asynchronous };
+    let limiter = On { limiter: true, ..asynchronous };
+    let handles = On { handles: true, ..asynchronous };
+    let hook = On { hook: true, ..asynchronous };
+    let all = On { asynchronous: true, fuel: true, epochs: true, limiter: true, handles: true, hook: true };
+    for (name, on) in [
+        ("bare wasmtime", bare),
+        ("+ async", asynchronous),
+        ("+ async, fuel", fuel),
+        ("+ async, epochs", epochs),
+        ("+ async, limiter", limiter),
+        ("+ async, handles", handles),
+        ("+ async, call hook", hook),
+        ("+ all of them", all),
+    ] {
+        let subject = Bare::new(on);
+        group.bench_function(name, |b| b.iter(|| subject.run()));
+    }
+    group.finish();
+}
+
+fn executor(c: &mut Criterion) {
+    let mut group = c.benchmark_group("empty task");
+    let tasks = Tasks::new();
+    group.bench_function("executor, every limit", |b| b.iter(|| tasks.run()));
+    group.finish();
+}
+
+/// Tasks a second on two threads at once.
+fn throughput(c: &mut Criterion) {
+    const THREADS: u64 = 2;
+    let mut group = c.benchmark_group("two threads");
+    group.throughput(Throughput::Elements(1));
+    let both = |iterations: u64, one: &(dyn Fn() + Sync)| {
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| (0..iterations.div_ceil(THREADS)).for_each(|_| one()));
+            }
+        });
+        begun.elapsed()
+    };
+    let bare = Bare::new(On::default());
+    group.bench_function("bare wasmtime", |b| b.iter_custom(|iterations| both(iterations, &|| bare.run())));
+    let tasks = Tasks::new();
+    group.bench_function("executor, every limit", |b| {
+        b.iter_custom(|iterations| both(iterations, &|| tasks.run()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, ladder, executor, throughput);
+criterion_main!(benches);

@@ -1,0 +1,16 @@
+;; Attacks: nothing; exports `run` as an instance that holds the function.
+;; Input: -
+;; When the host says no: it never runs.
+;; Must happen: `422 type_mismatch` (or `missing_export`).
+(component
+  ;; include skeleton
+  (core module $attack
+    (import "skeleton" "answer" (func $answer (param i32 i32 i32) (result i32)))
+    (func $run (export "run") (param $at i32) (param $len i32) (result i32)
+      (call $answer (i32.const 0) (local.get $at) (local.get $len))))
+  (core instance $attack (instantiate $attack (with "skeleton" (instance $skeleton))))
+  (func $run (param "input" (list u8)) (result (result (list u8) (error string)))
+    (canon lift (core func $attack "run") (memory $skeleton "memory") (realloc (func $skeleton "realloc"))))
+  (instance $holder (export "run" (func $run)))
+  (export "run" (instance $holder))
+)

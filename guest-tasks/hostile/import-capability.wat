@@ -1,0 +1,19 @@
+;; Attacks: grants: imports `omnimind:runtime/tensor@0.1.0`.
+;; Input: -
+;; When the host says no: it never runs.
+;; Must happen: not granted, `403 capability_denied` with the JSON to add; granted, returns its input; where
+;;   the host has no tensors, `503 capability_unavailable`.
+(component
+  (import "omnimind:runtime/tensor@0.1.0" (instance
+    (type $d (enum "cpu" "cuda"))
+    (export "device" (type $device (eq $d)))
+    (export "placement" (func (result (tuple $device u64))))))
+  ;; include skeleton
+  (core module $attack
+    (import "skeleton" "answer" (func $answer (param i32 i32 i32) (result i32)))
+    (func $run (export "run") (param $at i32) (param $len i32) (result i32)
+      (call $answer (i32.const 0) (local.get $at) (local.get $len))))
+  (core instance $attack (instantiate $attack (with "skeleton" (instance $skeleton))))
+  (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+    (canon lift (core func $attack "run") (memory $skeleton "memory") (realloc (func $skeleton "realloc"))))
+)

@@ -1,0 +1,17 @@
+;; Attacks: nothing; post-return traps after a valid result.
+;; Input: any; it is the result.
+;; When the host says no: -
+;; Must happen: `trap`, code `unreachable`.
+(component
+  ;; include skeleton
+  (core module $attack
+    (import "skeleton" "answer" (func $answer (param i32 i32 i32) (result i32)))
+    (func $run (export "run") (param $at i32) (param $len i32) (result i32)
+      (call $answer (i32.const 0) (local.get $at) (local.get $len)))
+    (func $post-return (export "post-return") (param i32)
+      unreachable))
+  (core instance $attack (instantiate $attack (with "skeleton" (instance $skeleton))))
+  (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+    (canon lift (core func $attack "run") (memory $skeleton "memory") (realloc (func $skeleton "realloc"))
+      (post-return (func $attack "post-return"))))
+)

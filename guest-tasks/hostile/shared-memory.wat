@@ -1,0 +1,15 @@
+;; Attacks: engine features: a shared memory, which no limiter is asked about.
+;; Input: ignored.
+;; When the host says no: it never runs.
+;; Must happen: refused at compile or load: shared memories are off.
+(component
+  ;; include skeleton
+  (core module $attack
+    (import "skeleton" "answer" (func $answer (param i32 i32 i32) (result i32)))
+    (memory 1 65536 shared)
+    (func $run (export "run") (param $at i32) (param $len i32) (result i32)
+      (call $answer (i32.const 0) (local.get $at) (local.get $len))))
+  (core instance $attack (instantiate $attack (with "skeleton" (instance $skeleton))))
+  (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+    (canon lift (core func $attack "run") (memory $skeleton "memory") (realloc (func $skeleton "realloc"))))
+)

@@ -1,0 +1,18 @@
+;; Attacks: `tables`: 8 tables of one element over 2 core instances (4 core instances in all).
+;; Input: ignored.
+;; When the host says no: it never runs.
+;; Must happen: with `tables` 7 refused at instantiation naming `tables`; with 8 it returns its input.
+(component
+  ;; include skeleton
+  (core module $holder
+    (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref))
+  (core instance (instantiate $holder))
+  (core instance (instantiate $holder))
+  (core module $attack
+    (import "skeleton" "answer" (func $answer (param i32 i32 i32) (result i32)))
+    (func $run (export "run") (param $at i32) (param $len i32) (result i32)
+      (call $answer (i32.const 0) (local.get $at) (local.get $len))))
+  (core instance $attack (instantiate $attack (with "skeleton" (instance $skeleton))))
+  (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+    (canon lift (core func $attack "run") (memory $skeleton "memory") (realloc (func $skeleton "realloc"))))
+)

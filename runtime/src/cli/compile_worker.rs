@@ -1,0 +1,23 @@
+//! `omnimind compile-worker`: what the runtime starts to compile a component. Not for people.
+
+use std::process::ExitCode;
+
+use crate::engine::worker;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(long)]
+    cpu_seconds: u64,
+    #[arg(long)]
+    memory_bytes: u64,
+}
+
+pub fn run(args: &Args) -> ExitCode {
+    match worker::run(args.cpu_seconds, args.memory_bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

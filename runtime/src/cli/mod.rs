@@ -1,0 +1,107 @@
+//! The command line: one file for each subcommand, and the exit codes they share.
+
+mod compile_worker;
+mod run;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry;
+
+/// Runs untrusted WebAssembly components under limits that hold.
+#[derive(Debug, Parser)]
+#[command(name = "omnimind", version, max_term_width = 100)]
+struct Cli {
+    /// Where compiled components are kept [default: omnimind in the user's data directory]
+    #[arg(long, global = true, env = "OMNIMIND_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+
+    /// The runtime's own log on standard error: error, warn, info, debug or trace [default: warn]
+    #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
+    log_level: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a component on an input, here and now, and print its output and receipt
+    Run(run::Args),
+    #[command(hide = true)]
+    CompileWorker(compile_worker::Args),
+}
+
+/// How a process ends. The numbers are documented in `omnimind run --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Exit {
+    /// The task completed.
+    Completed = 0,
+    /// The task failed by its own doing: an error, a trap, a broken ABI.
+    TaskFailed = 1,
+    /// The command line, a limit or a file given on it is wrong.
+    Usage = 2,
+    /// The component was refused.
+    Refused = 3,
+    /// A limit ended the task.
+    Limit = 4,
+    /// The runtime's own fault.
+    Runtime = 5,
+    /// Ctrl-C.
+    Cancelled = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// An error and the exit code that goes with it.
+#[derive(Debug)]
+struct Failed {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Failed {
+    fn usage(error: impl Into<anyhow::Error>) -> Failed {
+        Failed { exit: Exit::Usage, error: error.into() }
+    }
+
+    fn runtime(error: impl Into<anyhow::Error>) -> Failed {
+        Failed { exit: Exit::Runtime, error: error.into() }
+    }
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        // Before anything else: the worker gives up its rights first thing.
+        Command::CompileWorker(args) => return compile_worker::run(&args),
+        Command::Run(args) => {
+            telemetry::init(cli.log_level.as_deref());
+            data_dir(cli.data_dir).and_then(|dir| run::run(args, &dir))
+        }
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(Failed { exit, error }) => {
+            eprintln!("error: {error:#}");
+            exit.into()
+        }
+    }
+}
+
+fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, Failed> {
+    given.or_else(|| dirs::data_dir().map(|dir| dir.join("omnimind"))).ok_or_else(|| {
+        Failed::usage(anyhow::anyhow!(
+            "there is no home directory to keep compiled components in: give --data-dir DIR"
+        ))
+    })
+}

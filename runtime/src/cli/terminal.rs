@@ -1,0 +1,120 @@
+//! What a person sees while a task runs and after it ended.
+//!
+//! Guest text never reaches the terminal as it is: control characters are escaped, so that a task can
+//! neither move the cursor nor change the window's title.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+
+use crate::limits::Budget;
+use crate::task::{
+    CheckpointError, End, Failure, Journal, Log, MemoryJournal, Outcome, Receipt, escape_guest_text,
+};
+
+/// A journal that prints the log and the progress on standard error as they come.
+#[derive(Debug, Default)]
+pub struct TerminalJournal {
+    checkpoints: MemoryJournal,
+    /// A character may be cut between two writes of the guest.
+    unfinished: Mutex<Vec<u8>>,
+}
+
+impl Journal for TerminalJournal {
+    fn progress(&self, percent: f32, message: &str) {
+        eprintln!("progress: {percent:.0} % {message}");
+    }
+
+    fn log(&self, bytes: &[u8]) {
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        unfinished.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&unfinished) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => unfinished.len(),
+        };
+        let rest = unfinished.split_off(whole);
+        print_log(&std::mem::replace(&mut *unfinished, rest));
+    }
+
+    fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
+        self.checkpoints.save_checkpoint(name, data)
+    }
+
+    fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        self.checkpoints.load_checkpoint(name)
+    }
+
+    fn checkpoint_size(&self, name: &str) -> Option<u64> {
+        self.checkpoints.checkpoint_size(name)
+    }
+}
+
+fn print_log(bytes: &[u8]) {
+    // In pieces, because escaping cuts long texts.
+    for line in String::from_utf8_lossy(bytes).split_inclusive('\n') {
+        let _ = write!(std::io::stderr(), "{}", escape_guest_text(line));
+    }
+}
+
+/// Prints what of the log was not printed while the task ran.
+pub fn print_tail(log: &Log) {
+    if log.dropped > 0 {
+        eprintln!("\n… {} bytes of log dropped (limits.log_bytes) …", log.dropped);
+    }
+    print_log(&log.tail);
+    let last = log.tail.last().or(log.head.last());
+    if last.is_some_and(|byte| *byte != b'\n') {
+        eprintln!();
+    }
+}
+
+/// Prints output on standard output, and how the task ended on standard error.
+pub fn print_outcome(outcome: &Outcome) -> std::io::Result<()> {
+    if let End::Completed(output) = &outcome.end {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(output)?;
+        if stdout.is_terminal() && output.last().is_some_and(|byte| *byte != b'\n') {
+            stdout.write_all(b"\n")?;
+        }
+        stdout.flush()?;
+    }
+    let Receipt { wall_ms, cpu_ms, engine, .. } = &outcome.receipt;
+    match &outcome.end {
+        End::Completed(_) => eprintln!("completed in {wall_ms} ms ({cpu_ms} ms of CPU, {engine})"),
+        End::Cancelled => eprintln!("cancelled after {wall_ms} ms"),
+        End::Failed(failure) => print_failure(failure, *wall_ms),
+    }
+    print_receipt(&outcome.receipt);
+    Ok(())
+}
+
+fn print_failure(failure: &Failure, wall_ms: u64) {
+    eprintln!("failed after {wall_ms} ms: {}: {}", failure.kind.name(), failure.message);
+    for frame in &failure.backtrace {
+        eprintln!("    at {frame}");
+    }
+    if let Some(hint) = &failure.hint {
+        eprintln!("hint: {hint}");
+    }
+    if let (Some(limit), Some(asked)) = (&failure.limit, failure.asked)
+        && failure.hint.as_ref().is_some_and(|hint| hint.contains("set limits."))
+    {
+        eprintln!("      here: --limit {limit}={asked}");
+    }
+}
+
+fn print_receipt(receipt: &Receipt) {
+    for budget in Budget::ALL {
+        let Some(line) = receipt.budgets.get(budget.name()) else {
+            continue;
+        };
+        let stopped = receipt.stopped_by.as_deref() == Some(budget.name());
+        match line.used {
+            Some(used) if used > 0 || stopped => {
+                let mark = if stopped { "  <- stopped the task" } else { "" };
+                let (used, limit) = (budget.display(used), budget.display(line.limit));
+                eprintln!("  {:<17}{used:>16} of {limit}{mark}", budget.name());
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Compiled components on disk, by digest and engine.
+//!
+//! An artefact is native code: loading a forged one is running it. So the directory is private, every
+//! artefact is sealed with a key that only this directory holds, and the seal is checked over the very
+//! bytes that are then mapped (through the open descriptor, so that nothing can be swapped between the
+//! two). This catches corruption and other users; whoever can already write as this user needs no
+//! artefact to run code.
+//!
+//! ```text
+//! artefacts/key                          32 random bytes
+//! artefacts/ENGINE/HEX.cwasm             the artefact; never truncated or rewritten, only unlinked
+//! artefacts/ENGINE/HEX.json              its seal
+//! artefacts/ENGINE/HEX.refused.json      why there is none, for an hour
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::refusal::Refusal;
+
+/// How long a refusal is remembered.
+const REMEMBER: Duration = Duration::from_secs(3600);
+
+/// The directory of artefacts.
+#[derive(Debug)]
+pub struct Artefacts {
+    root: PathBuf,
+    key: [u8; 32],
+}
+
+/// What is known of an artefact besides its code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// What the budget `instances` counts.
+    pub core_instances: u64,
+    /// How long compiling took.
+    pub compiled_ms: u64,
+    /// Bytes of the component as it was submitted.
+    pub size: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Seal {
+    about: About,
+    mac: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    refusal: Refusal,
+    until_unix_s: u64,
+}
+
+/// An artefact that was found and is what was stored.
+#[derive(Debug)]
+pub struct Found {
+    /// The open artefact. Map this, not its name.
+    pub file: File,
+    /// Its length and more.
+    pub about: About,
+}
+
+impl Found {
+    /// A path that leads to the open file, whatever happens to its name.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+}
+
+impl Artefacts {
+    /// Opens the directory `root`, or makes it.
+    ///
+    /// # Errors
+    /// It cannot be made or is readable by others.
+    pub fn open(root: PathBuf) -> std::io::Result<Artefacts> {
+        private_dir(&root)?;
+        let mode = fs::metadata(&root)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(std::io::Error::new(
+                ErrorKind::PermissionDenied,
+                format!("{} holds native code and must be private: chmod 700 it", root.display()),
+            ));
+        }
+        let key = key(&root)?;
+        Ok(Artefacts { root, key })
+    }
+
+    /// The artefact of `digest` for the engine called `engine`, if it is there and intact. A damaged
+    /// one is removed: it will be compiled again.
+    pub fn find(&self, engine: &str, digest: &Digest) -> std::io::Result<Option<Found>> {
+        let Some(file) = absent(File::open(self.file(engine, digest, "cwasm")))? else {
+            return Ok(None);
+        };
+        let seal = absent(fs::read(self.file(engine, digest, "json")))?;
+        let seal = seal.and_then(|bytes| serde_json::from_slice::<Seal>(&bytes).ok());
+        if let Some(Seal { about, mac }) = seal
+            && let Ok(stored) = blake3::Hash::from_hex(&mac)
+            && self.mac(engine, digest, &about, &file)? == stored
+        {
+            return Ok(Some(Found { file, about }));
+        }
+        tracing::warn!(%digest, "a damaged artefact is removed and will be compiled again");
+        self.remove(engine, digest)?;
+        Ok(None)
+    }
+
+    /// An empty file to compile into, on the same file system as the directory.
+    pub fn scratch(&self) -> std::io::Result<Scratch> {
+        let path = self.root.join(format!("{}.tmp", uuid::Uuid::now_v7()));
+        let file = private_file(&path)?;
+        Ok(Scratch { path, file })
+    }
+
+    /// Seals what was compiled into `scratch` and gives it its name.
+    pub fn keep(
+        &self,
+        engine: &str,
+        digest: &Digest,
+        about: &About,
+        scratch: Scratch,
+    ) -> std::io::Result<()> {
+        private_dir(&self.root.join(engine))?;
+        let mac = self.mac(engine, digest, about, &scratch.file)?.to_hex().to_string();
+        let seal = serde_json::to_vec(&Seal { about: about.clone(), mac })?;
+        scratch.file.sync_data()?;
+        // The seal comes first: an artefact is looked for by its own name.
+        self.write(&self.file(engine, digest, "json"), &seal)?;
+        fs::rename(&scratch.path, self.file(engine, digest, "cwasm"))
+    }
+
+    /// Forgets an artefact. Whoever has it mapped keeps it.
+    pub fn remove(&self, engine: &str, digest: &Digest) -> std::io::Result<()> {
+        for extension in ["cwasm", "json"] {
+            absent(fs::remove_file(self.file(engine, digest, extension)))?;
+        }
+        Ok(())
+    }
+
+    /// Remembers that `digest` was refused for what it is.
+    pub fn remember(&self, engine: &str, digest: &Digest, refusal: &Refusal) -> std::io::Result<()> {
+        private_dir(&self.root.join(engine))?;
+        let until = unix_seconds().saturating_add(REMEMBER.as_secs());
+        let note = serde_json::to_vec(&Remembered { refusal: refusal.clone(), until_unix_s: until })?;
+        self.write(&self.file(engine, digest, "refused.json"), &note)
+    }
+
+    /// The refusal remembered for `digest`, if it is not an hour old.
+    pub fn recall(&self, engine: &str, digest: &Digest) -> std::io::Result<Option<Refusal>> {
+        let path = self.file(engine, digest, "refused.json");
+        let Some(bytes) = absent(fs::read(&path))? else {
+            return Ok(None);
+        };
+        match serde_json::from_slice::<Remembered>(&bytes) {
+            Ok(note) if note.until_unix_s > unix_seconds() => Ok(Some(note.refusal)),
+            _ => {
+                absent(fs::remove_file(&path))?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn file(&self, engine: &str, digest: &Digest, extension: &str) -> PathBuf {
+        self.root.join(engine).join(format!("{}.{extension}", digest.hex()))
+    }
+
+    /// Over everything that a loaded artefact is believed for.
+    fn mac(
+        &self,
+        engine: &str,
+        digest: &Digest,
+        about: &About,
+        file: &File,
+    ) -> std::io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(engine.as_bytes()).update(digest.as_bytes());
+        hasher.update(&serde_json::to_vec(about)?);
+        hasher.update_mmap_rayon(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Ok(hasher.finalize())
+    }
+
+    /// Writes a small file in one step.
+    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let mut scratch = self.scratch()?;
+        scratch.file.write_all(bytes)?;
+        fs::rename(&scratch.path, path)
+    }
+}
+
+/// A file that is removed when it was not given a name.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    file: File,
+}
+
+impl Scratch {
+    /// Where to write.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The name of an engine: artefacts of another version or setting are never even looked at.
+pub fn engine_name(engine: &wasmtime::Engine, flavour: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{flavour}-{:016x}", hasher.finish())
+}
+
+fn key(root: &Path) -> std::io::Result<[u8; 32]> {
+    let path = root.join("key");
+    let mut key = [0; 32];
+    if let Some(mut file) = absent(File::open(&path))? {
+        if file.read_exact(&mut key).is_ok() {
+            return Ok(key);
+        }
+        // A key that was never written whole sealed nothing.
+        fs::remove_file(&path)?;
+    }
+    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+    let scratch = root.join(format!("{}.tmp", uuid::Uuid::now_v7()));
+    let mut file = private_file(&scratch)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    // Two first starts at once: the link decides, and the loser takes the winner's key.
+    let linked = fs::hard_link(&scratch, &path);
+    fs::remove_file(&scratch)?;
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            File::open(&path)?.read_exact(&mut key)?;
+            Ok(key)
+        }
+        other => other.map(|()| key),
+    }
+}
+
+fn private_dir(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn private_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn absent<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,169 @@
+//! Compiles a component in a child process that can be killed.
+//!
+//! A compilation cannot be cancelled and Cranelift has no budget, so the only sound bound is a
+//! process: its CPU time, address space and wall time grow with the bytes submitted, and when they
+//! are used up it is gone, with everything it had allocated.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::MemfdFlags;
+use rustix::process::{PidfdFlags, Signal};
+
+use super::refusal::{Code, Refusal};
+use super::worker::Report;
+
+/// Most bytes of a worker's report that are read.
+const MAX_REPORT_BYTES: u64 = 64 << 10;
+
+/// What one compilation may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// CPU time of all its threads.
+    pub cpu: Duration,
+    /// Wall time: more than the CPU time, because a busy machine is nobody's fault.
+    pub wall: Duration,
+    /// Address space.
+    pub memory_bytes: u64,
+}
+
+impl Allowance {
+    /// 5 s of CPU and 3 s more for each MB, 90 s at most; 1 GiB and 96 bytes more for each byte.
+    pub fn for_size(bytes: usize) -> Allowance {
+        let bytes = bytes as u64;
+        let cpu = Duration::from_millis((5_000 + bytes.saturating_mul(3) / 1_000).min(90_000));
+        Allowance { cpu, wall: cpu * 4, memory_bytes: ((1 << 30) + bytes.saturating_mul(96)).min(6 << 30) }
+    }
+}
+
+/// How a compilation ended.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The artefact is in the file.
+    Compiled {
+        /// Whether it is for the engine with the async component model.
+        concurrent: bool,
+        /// What the budget `instances` will count.
+        core_instances: u64,
+    },
+    /// Refused for what the bytes are: the same bytes will be refused again.
+    Refused(Refusal),
+    /// Refused for what happened: the same bytes may pass another time.
+    Failed(Refusal),
+}
+
+/// Starts compile workers.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    /// The `omnimind` binary.
+    worker: PathBuf,
+}
+
+impl Compiler {
+    /// A compiler that runs `worker compile-worker`.
+    pub fn new(worker: PathBuf) -> Compiler {
+        Compiler { worker }
+    }
+
+    /// Compiles `component` into `artefact`, which is empty. Blocks: not for an async thread.
+    ///
+    /// # Errors
+    /// The machine's faults; what is wrong with the component is a [`Verdict`].
+    pub fn compile(&self, component: &[u8], artefact: &File) -> std::io::Result<Verdict> {
+        let allowance = Allowance::for_size(component.len());
+        // A thread of its own, to its end: the worker's parent-death signal fires when the *thread*
+        // that started it ends, and the threads of a blocking pool come and go.
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name("compile".into())
+                .spawn_scoped(scope, || self.attend(component, artefact, allowance))?
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("the compile thread panicked")))
+        })
+    }
+
+    fn attend(&self, component: &[u8], artefact: &File, allowance: Allowance) -> std::io::Result<Verdict> {
+        let input = rustix::fs::memfd_create("component", MemfdFlags::CLOEXEC)?;
+        let mut input = File::from(input);
+        input.write_all(component)?;
+        input.rewind()?;
+        let mut child = Command::new(&self.worker)
+            .arg("compile-worker")
+            .args(["--cpu-seconds", &allowance.cpu.as_secs().max(1).to_string()])
+            .args(["--memory-bytes", &allowance.memory_bytes.to_string()])
+            .env_clear()
+            // One heap for all threads: glibc reserves 64 MiB of address space for each otherwise.
+            .env("MALLOC_ARENA_MAX", "1")
+            .stdin(input)
+            .stdout(artefact.try_clone()?)
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let in_time = wait(&child, allowance.wall)?;
+        if !in_time {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        let mut report = Vec::new();
+        if let Some(pipe) = child.stderr.take() {
+            pipe.take(MAX_REPORT_BYTES).read_to_end(&mut report)?;
+        }
+        Ok(verdict(status, &report, in_time, allowance))
+    }
+}
+
+/// Waits for the child's end; false when `limit` is over before it.
+fn wait(child: &Child, limit: Duration) -> std::io::Result<bool> {
+    let pid = rustix::process::Pid::from_child(child);
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let limit = rustix::time::Timespec::try_from(limit).map_err(std::io::Error::other)?;
+    let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))?;
+    Ok(ready > 0)
+}
+
+fn verdict(status: ExitStatus, report: &[u8], in_time: bool, allowance: Allowance) -> Verdict {
+    if status.success() {
+        return match serde_json::from_slice(report) {
+            Ok(Report::Compiled { concurrent, core_instances }) => {
+                Verdict::Compiled { concurrent, core_instances }
+            }
+            Ok(Report::Refused(refusal)) if refusal.code == Code::Internal => Verdict::Failed(refusal),
+            Ok(Report::Refused(refusal)) => Verdict::Refused(refusal),
+            Err(error) => Verdict::Failed(Refusal::internal("reading the compile worker's report", error)),
+        };
+    }
+    let text = String::from_utf8_lossy(report);
+    let signal = status.signal().map(|number| number == Signal::XCPU.as_raw());
+    match (in_time, signal) {
+        (false, _) => Verdict::Failed(Refusal::new(
+            Code::CompileTimeout,
+            format!(
+                "compiling took longer than {} s; the machine may be busy: try again",
+                allowance.wall.as_secs()
+            ),
+        )),
+        (true, Some(true)) => Verdict::Refused(Refusal::new(
+            Code::CompileTimeout,
+            format!(
+                "compiling needs more than {} s of CPU time, which is what a component of this size gets; \
+                 split its largest functions",
+                allowance.cpu.as_secs()
+            ),
+        )),
+        // Out of address space, or of stack: Rust aborts.
+        (true, Some(false)) => Verdict::Refused(Refusal::new(
+            Code::ComponentTooComplex,
+            format!(
+                "compiling needs more than {} MiB of memory, which is what a component of this size gets",
+                allowance.memory_bytes >> 20
+            ),
+        )),
+        (true, None) => {
+            Verdict::Failed(Refusal::internal("the compile worker", format!("{status}: {}", text.trim())))
+        }
+    }
+}

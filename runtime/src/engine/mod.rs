@@ -1,0 +1,260 @@
+//! From submitted bytes to something that can be instantiated.
+//!
+//! ```text
+//! bytes -> digest -> loaded? -> artefact on disk? -> refused before? -> pre-scan -> compile worker
+//! ```
+//!
+//! Two wasmtime engines share one way of configuring them: [`Flavour::Plain`] runs nearly everything,
+//! [`Flavour::Concurrent`] the components that need the async component model. Neither compiles in
+//! this process.
+
+mod adapt;
+mod artefacts;
+mod compiler;
+mod digest;
+pub mod prescan;
+mod refusal;
+mod settings;
+mod ticker;
+pub mod worker;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use lru::LruCache;
+use tokio::sync::Semaphore;
+
+pub use compiler::Allowance;
+pub use digest::Digest;
+pub use refusal::{Code, Refusal};
+pub use settings::{Flavour, compiler as compiler_settings, runner as runner_settings};
+pub use ticker::TICK;
+
+use artefacts::{About, Artefacts, Found};
+use compiler::{Compiler, Verdict};
+
+/// The version that prices fuel; it stands in every receipt.
+pub const ENGINE_VERSION: &str = concat!("wasmtime ", "48.0.8");
+
+/// Components kept loaded. Each is a mapped file: what is not used costs little.
+const MAX_LOADED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// How the engines are set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Tasks that may be live at once on each engine.
+    pub instances: u32,
+    /// Where artefacts are kept.
+    pub artefacts: PathBuf,
+    /// The `omnimind` binary, which is also the compile worker.
+    pub worker: PathBuf,
+}
+
+/// The engines could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// wasmtime refused, mostly for lack of address space.
+    #[error("starting the engine: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The directory of artefacts is unusable.
+    #[error("artefact directory {path}: {source}")]
+    Artefacts {
+        /// Which directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// No thread for the epochs.
+    #[error("starting the epoch thread: {0}")]
+    Ticker(std::io::Error),
+}
+
+/// A component that can be instantiated.
+#[derive(Debug)]
+pub struct Component {
+    /// sha256 of the bytes as they were submitted.
+    pub digest: Digest,
+    /// Which engine it runs on.
+    pub flavour: Flavour,
+    /// The compiled code.
+    pub code: wasmtime::component::Component,
+    /// Core instances that instantiating it makes.
+    pub core_instances: u64,
+    /// How long compiling took, when it was compiled.
+    pub compiled_ms: u64,
+    /// Bytes as they were submitted.
+    pub size: u64,
+}
+
+/// One wasmtime engine and what belongs to it.
+struct Slot {
+    engine: wasmtime::Engine,
+    name: String,
+    permits: Arc<Semaphore>,
+}
+
+/// The engines, the cache of artefacts and the compiler.
+pub struct Engines {
+    settings: Settings,
+    plain: Slot,
+    concurrent: OnceLock<Slot>,
+    artefacts: Artefacts,
+    compiler: Compiler,
+    loaded: Mutex<LruCache<Digest, Arc<Component>>>,
+    /// One compilation at a time: each may use all cores and gigabytes.
+    compiling: tokio::sync::Mutex<()>,
+}
+
+impl Engines {
+    /// Starts the plain engine; the concurrent one starts when a component needs it.
+    pub fn new(settings: Settings) -> Result<Engines, Error> {
+        let artefacts = Artefacts::open(settings.artefacts.clone())
+            .map_err(|source| Error::Artefacts { path: settings.artefacts.clone(), source })?;
+        Ok(Engines {
+            plain: Slot::start(Flavour::Plain, settings.instances)?,
+            concurrent: OnceLock::new(),
+            artefacts,
+            compiler: Compiler::new(settings.worker.clone()),
+            loaded: Mutex::new(LruCache::new(MAX_LOADED)),
+            compiling: tokio::sync::Mutex::new(()),
+            settings,
+        })
+    }
+
+    /// The wasmtime engine of `flavour`.
+    pub fn engine(&self, flavour: Flavour) -> Result<&wasmtime::Engine, Error> {
+        self.slot(flavour).map(|slot| &slot.engine)
+    }
+
+    /// Places in the pool of `flavour`. Hold one permit for each store: then an exhausted pool is
+    /// never what a task meets.
+    pub fn permits(&self, flavour: Flavour) -> Result<Arc<Semaphore>, Error> {
+        self.slot(flavour).map(|slot| slot.permits.clone())
+    }
+
+    /// The component of these bytes: loaded, from the cache, or compiled now.
+    pub async fn component(self: &Arc<Self>, bytes: Arc<[u8]>) -> Result<Arc<Component>, Refusal> {
+        let engines = self.clone();
+        let digest = blocking(move || (Digest::of(&bytes), bytes)).await;
+        let (digest, bytes) = digest?;
+        if let Some(component) = self.cached(digest).await? {
+            return Ok(component);
+        }
+        let _one_at_a_time = self.compiling.lock().await;
+        // Someone may have compiled the same bytes while this call waited.
+        if let Some(component) = self.cached(digest).await? {
+            return Ok(component);
+        }
+        blocking(move || engines.compile(digest, &bytes)).await?
+    }
+
+    /// The component of that digest, if it was compiled before; its refusal, if it was refused.
+    pub async fn cached(self: &Arc<Self>, digest: Digest) -> Result<Option<Arc<Component>>, Refusal> {
+        if let Some(component) = self.loaded().get(&digest) {
+            return Ok(Some(component.clone()));
+        }
+        let engines = self.clone();
+        blocking(move || engines.from_disk(digest)).await?
+    }
+
+    fn from_disk(&self, digest: Digest) -> Result<Option<Arc<Component>>, Refusal> {
+        let reading = |error| Refusal::internal("reading the artefact cache", error);
+        if let Some(refusal) = self.artefacts.recall(&self.plain.name, &digest).map_err(reading)? {
+            return Err(refusal);
+        }
+        for flavour in [Flavour::Plain, Flavour::Concurrent] {
+            // The concurrent engine is not started to look for what is mostly not there.
+            let name = match flavour {
+                Flavour::Plain => self.plain.name.clone(),
+                Flavour::Concurrent => concurrent_name(&self.plain.name),
+            };
+            if let Some(found) = self.artefacts.find(&name, &digest).map_err(reading)? {
+                return self.load(digest, flavour, &found).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<Arc<Component>, Refusal> {
+        let storing = |error| Refusal::internal("writing the artefact cache", error);
+        prescan::scan(bytes, &prescan::Caps::default())?;
+        let begun = Instant::now();
+        let scratch = self.artefacts.scratch().map_err(storing)?;
+        let verdict = self
+            .compiler
+            .compile(bytes, scratch.file())
+            .map_err(|error| Refusal::internal("running the compile worker", error))?;
+        let (concurrent, core_instances) = match verdict {
+            Verdict::Compiled { concurrent, core_instances } => (concurrent, core_instances),
+            Verdict::Failed(refusal) => return Err(refusal),
+            Verdict::Refused(refusal) => {
+                self.artefacts.remember(&self.plain.name, &digest, &refusal).map_err(storing)?;
+                return Err(refusal);
+            }
+        };
+        let (flavour, name) = match concurrent {
+            false => (Flavour::Plain, self.plain.name.clone()),
+            true => (Flavour::Concurrent, concurrent_name(&self.plain.name)),
+        };
+        let compiled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let about = About { core_instances, compiled_ms, size: bytes.len() as u64 };
+        self.artefacts.keep(&name, &digest, &about, scratch).map_err(storing)?;
+        let found = self.artefacts.find(&name, &digest).map_err(storing)?.ok_or_else(|| {
+            Refusal::internal("reading the artefact cache", "what was just compiled is gone")
+        })?;
+        self.load(digest, flavour, &found)
+    }
+
+    /// Maps an artefact whose seal was checked.
+    fn load(&self, digest: Digest, flavour: Flavour, found: &Found) -> Result<Arc<Component>, Refusal> {
+        let engine = self.engine(flavour).map_err(|error| Refusal::internal("loading", error))?;
+        // SAFETY: the file behind this descriptor was written by our compile worker and sealed by us,
+        // the seal was checked over its bytes, and artefacts are never written again (module docs of
+        // `artefacts`).
+        #[allow(unsafe_code)]
+        let code = unsafe { wasmtime::component::Component::deserialize_file(engine, found.path()) }
+            .map_err(|error| Refusal::internal("loading the compiled component", format!("{error:#}")))?;
+        let About { core_instances, compiled_ms, size } = found.about;
+        let component = Component { digest, flavour, code, core_instances, compiled_ms, size };
+        let component = Arc::new(component);
+        self.loaded().put(digest, component.clone());
+        Ok(component)
+    }
+
+    fn loaded(&self) -> std::sync::MutexGuard<'_, LruCache<Digest, Arc<Component>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, flavour: Flavour) -> Result<&Slot, Error> {
+        if flavour == Flavour::Plain {
+            return Ok(&self.plain);
+        }
+        if let Some(slot) = self.concurrent.get() {
+            return Ok(slot);
+        }
+        // Two that start it at once: one is dropped again.
+        let slot = Slot::start(Flavour::Concurrent, self.settings.instances)?;
+        Ok(self.concurrent.get_or_init(|| slot))
+    }
+}
+
+impl Slot {
+    fn start(flavour: Flavour, instances: u32) -> Result<Slot, Error> {
+        let engine = wasmtime::Engine::new(&settings::runner(flavour, instances)).map_err(Error::Engine)?;
+        ticker::start(&engine).map_err(Error::Ticker)?;
+        let name = artefacts::engine_name(&engine, flavour.name());
+        Ok(Slot { engine, name, permits: Arc::new(Semaphore::new(instances as usize)) })
+    }
+}
+
+/// The artefact folder of the concurrent engine. Both engines are of one version and one set of
+/// compiler settings, so the plain engine's hash stands for both and the other need not be started.
+fn concurrent_name(plain: &str) -> String {
+    plain.replacen(Flavour::Plain.name(), Flavour::Concurrent.name(), 1)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::internal("compiling", error))
+}

@@ -1,0 +1,111 @@
+//! The compile worker: the other side of [`super::compiler`], in a process of its own.
+//!
+//! The same binary, started as `omnimind compile-worker` with the submitted bytes on standard input,
+//! the artefact's file as standard output and a pipe for one line of report on standard error. The
+//! first thing it does is to give up everything it does not need: it can neither outlive its parent,
+//! nor open a file, nor use more CPU time or address space than it was started with.
+
+use std::io::{Read, Write};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+use wasmparser::Validator;
+
+use super::refusal::{Code, Refusal};
+use super::settings::{self, Flavour};
+use super::{adapt, prescan};
+
+/// Bytes of artefact that are accepted: far above what the largest accepted component needs.
+const MAX_ARTEFACT_BYTES: u64 = 2 << 30;
+
+/// The one line of report.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// The artefact is complete.
+    Compiled {
+        /// Whether it is for the engine with the async component model.
+        concurrent: bool,
+        /// What the budget `instances` will count.
+        core_instances: u64,
+    },
+    /// There is none.
+    Refused(Refusal),
+}
+
+/// Runs the worker to its end; the exit code is 0 whenever a report was written.
+pub fn run(cpu_seconds: u64, memory_bytes: u64) -> std::io::Result<()> {
+    give_up_rights(cpu_seconds, memory_bytes)?;
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    let report = match compile(&bytes) {
+        Ok((artefact, report)) => {
+            std::io::stdout().lock().write_all(&artefact)?;
+            report
+        }
+        Err(refusal) => Report::Refused(refusal),
+    };
+    serde_json::to_writer(std::io::stderr().lock(), &report)?;
+    Ok(())
+}
+
+fn compile(submitted: &[u8]) -> Result<(Vec<u8>, Report), Refusal> {
+    let caps = prescan::Caps::default();
+    let mut seen = prescan::scan(submitted, &caps)?;
+    let adapted;
+    let component = if seen.core_module {
+        // Here, not in the parent: the encoder reads hostile bytes too.
+        adapted = adapt::to_component(submitted)?;
+        seen = prescan::scan(&adapted, &caps)?;
+        &adapted
+    } else {
+        submitted
+    };
+    let flavour = validate(component)?;
+    let engine = wasmtime::Engine::new(&settings::compiler(flavour))
+        .map_err(|error| Refusal::internal("starting the compiler", format!("{error:#}")))?;
+    let artefact = engine.precompile_component(component).map_err(|error| {
+        Refusal::new(Code::ComponentInvalid, format!("the component does not compile: {error:#}"))
+    })?;
+    let concurrent = flavour == Flavour::Concurrent;
+    Ok((artefact, Report::Compiled { concurrent, core_instances: seen.core_instances }))
+}
+
+/// Finds the engine whose features suffice. The first refusal is the one worth reading.
+fn validate(component: &[u8]) -> Result<Flavour, Refusal> {
+    let valid = |flavour: Flavour| {
+        Validator::new_with_features(flavour.features()).validate_all(component).map(|_| flavour)
+    };
+    valid(Flavour::Plain)
+        .or_else(|plain| valid(Flavour::Concurrent).map_err(|_| plain))
+        .map_err(Refusal::from)
+}
+
+fn give_up_rights(cpu_seconds: u64, memory_bytes: u64) -> std::io::Result<()> {
+    let limit =
+        |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    // The soft limit's signal says that it was CPU time; the hard one a second later is for a
+    // process that would ignore it.
+    setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 1) })?;
+    limit(Resource::As, memory_bytes)?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Fsize, MAX_ARTEFACT_BYTES)?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::process::nice(10)?;
+    // Best effort from here on: old kernels and containers may not have these.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    let _ = deny_files();
+    Ok(())
+}
+
+/// No opening of files and no TCP, where the kernel has Landlock. What is open stays usable.
+fn deny_files() -> Result<(), landlock::RulesetError> {
+    use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr};
+    Ruleset::default()
+        .handle_access(AccessFs::from_all(ABI::V5))?
+        .handle_access(AccessNet::from_all(ABI::V5))?
+        .create()?
+        .restrict_self()?;
+    Ok(())
+}

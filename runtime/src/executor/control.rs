@@ -1,0 +1,156 @@
+//! Ends a running task from outside: at its deadline, or because a client asked.
+//!
+//! Epochs stop a guest that computes; a timer around the call stops one that waits in a host call.
+//! Both look at the same end, which can be moved while the task runs.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Notify;
+
+/// A handle on one execution; clones are the same handle.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    made: Instant,
+    /// When the task began and when it ends, in nanoseconds after `made`.
+    begun_ns: AtomicU64,
+    end_ns: AtomicU64,
+    /// Set when the end was moved because a client asked.
+    cancel: AtomicBool,
+    /// What the guest sees as `cancelled()`.
+    asked: Arc<AtomicBool>,
+    moved: Notify,
+}
+
+/// Why a task was ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// `wall_ms` is over.
+    #[error("the task reached its deadline")]
+    Deadline,
+    /// A client asked, and the grace is over.
+    #[error("the task was cancelled")]
+    Cancelled,
+}
+
+impl Default for Control {
+    fn default() -> Control {
+        Control(Arc::new(State {
+            made: Instant::now(),
+            begun_ns: AtomicU64::new(0),
+            end_ns: AtomicU64::new(u64::MAX),
+            cancel: AtomicBool::new(false),
+            asked: Arc::default(),
+            moved: Notify::new(),
+        }))
+    }
+}
+
+impl Control {
+    /// The task begins now and may run for `wall`.
+    pub(super) fn begin(&self, wall: Duration) {
+        let now = self.0.made.elapsed();
+        self.0.begun_ns.store(nanoseconds(now), Ordering::Release);
+        // It may have been cancelled before it began.
+        self.0.end_ns.fetch_min(nanoseconds(now.saturating_add(wall)), Ordering::AcqRel);
+    }
+
+    /// Asks the guest to stop, and ends it when `grace` is over.
+    pub fn cancel(&self, grace: Duration) {
+        let State { made, end_ns, cancel, asked, moved, .. } = &*self.0;
+        asked.store(true, Ordering::Relaxed);
+        let end = nanoseconds(made.elapsed().saturating_add(grace));
+        if end_ns.fetch_min(end, Ordering::AcqRel) > end {
+            cancel.store(true, Ordering::Release);
+        }
+        moved.notify_waiters();
+    }
+
+    /// The flag behind the guest's `cancelled()`.
+    pub(super) fn asked(&self) -> Arc<AtomicBool> {
+        self.0.asked.clone()
+    }
+
+    /// Time since the task began.
+    pub(super) fn elapsed(&self) -> Duration {
+        let begun = Duration::from_nanos(self.0.begun_ns.load(Ordering::Acquire));
+        self.0.made.elapsed().saturating_sub(begun)
+    }
+
+    /// Time until the end.
+    fn left(&self) -> Duration {
+        Duration::from_nanos(self.0.end_ns.load(Ordering::Acquire)).saturating_sub(self.0.made.elapsed())
+    }
+
+    /// Whether the end is reached.
+    pub(super) fn check(&self) -> Result<(), Ended> {
+        if !self.left().is_zero() {
+            return Ok(());
+        }
+        match self.0.cancel.load(Ordering::Acquire) {
+            true => Err(Ended::Cancelled),
+            false => Err(Ended::Deadline),
+        }
+    }
+
+    /// Runs `guest` until it is done or ended. When it is ended the future is dropped, and with it
+    /// whatever host call it was waiting in. Also returns the CPU time of the thread while it ran.
+    pub(super) async fn supervise<T>(&self, guest: impl Future<Output = T>) -> (Result<T, Ended>, Duration) {
+        let mut cpu = Duration::ZERO;
+        if let Err(ended) = self.check() {
+            return (Err(ended), cpu);
+        }
+        let mut guest = pin!(guest);
+        // Most tasks never wait: no timer is made before the first time the guest does.
+        let first = poll_fn(|cx| {
+            let begun = thread_cpu();
+            let polled = guest.as_mut().poll(cx);
+            cpu += thread_cpu().saturating_sub(begun);
+            Poll::Ready(polled)
+        });
+        if let Poll::Ready(value) = first.await {
+            return (Ok(value), cpu);
+        }
+        let ended = loop {
+            let moved = self.0.moved.notified();
+            let mut moved = pin!(moved);
+            moved.as_mut().enable();
+            if let Err(ended) = self.check() {
+                break Err(ended);
+            }
+            let timer = tokio::time::sleep(self.left());
+            let mut timer = pin!(timer);
+            let value = poll_fn(|cx| {
+                let begun = thread_cpu();
+                let polled = guest.as_mut().poll(cx);
+                cpu += thread_cpu().saturating_sub(begun);
+                match polled {
+                    Poll::Ready(value) => Poll::Ready(Some(value)),
+                    Poll::Pending if timer.as_mut().poll(cx).is_ready() => Poll::Ready(None),
+                    Poll::Pending => moved.as_mut().poll(cx).map(|()| None),
+                }
+            });
+            if let Some(value) = value.await {
+                break Ok(value);
+            }
+        };
+        (ended, cpu)
+    }
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

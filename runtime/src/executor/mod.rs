@@ -1,0 +1,318 @@
+//! Runs one task: makes its store, applies its limits, calls the guest, classifies the end.
+//!
+//! Every task gets a store and an instance of its own, used once and dropped: nothing of one task is
+//! left for the next to find. Instantiation, the call and its post-return all run under the same fuel,
+//! the same deadline and the same limiter.
+
+mod classify;
+mod control;
+mod prepared;
+mod store;
+mod threads;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use tokio::runtime::Handle;
+use wasmtime::AsContextMut;
+use wasmtime::component::Linker;
+
+pub use control::Control;
+pub use prepared::{Kind, Prepared};
+pub use store::Ctx;
+pub use threads::GuestThreads;
+
+use classify::{Scene, Verdict};
+use prepared::Entry;
+
+use crate::engine::{Component, Digest, ENGINE_VERSION, Engines, Flavour, Refusal};
+use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
+use crate::limits::{self, Budget, Ledger, Limits};
+use crate::task::{End, Failure, FailureKind, Journal, Outcome, Receipt, TaskId, Used};
+
+/// Linked components kept.
+const MAX_PREPARED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// One execution to be made.
+pub struct Job {
+    prepared: Arc<Prepared>,
+    input: Arc<[u8]>,
+    limits: Limits,
+    /// The task's id, as the guest sees it.
+    pub task_id: TaskId,
+    /// Executions so far, this one included.
+    pub attempt: u32,
+    /// The submission's metadata: JSON text.
+    pub metadata: String,
+    /// A command's arguments, without its name.
+    pub args: Vec<String>,
+    /// A command's environment.
+    pub env: Vec<(String, String)>,
+    /// Freeze clocks and seed randomness.
+    pub deterministic: bool,
+    /// Where progress, checkpoints and the log's head go.
+    pub journal: Arc<dyn Journal>,
+    /// Ends the execution from outside.
+    pub control: Control,
+}
+
+impl Job {
+    /// A first execution of `prepared` on `input`, with nothing special about it.
+    ///
+    /// # Errors
+    /// The input is larger than `limits` allow.
+    pub fn new(
+        prepared: Arc<Prepared>,
+        input: Arc<[u8]>,
+        limits: Limits,
+        journal: Arc<dyn Journal>,
+    ) -> Result<Job, limits::Error> {
+        limits.admit_input(input.len() as u64)?;
+        Ok(Job {
+            prepared,
+            input,
+            limits,
+            task_id: TaskId::generate(),
+            attempt: 1,
+            metadata: "null".to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            deterministic: false,
+            journal,
+            control: Control::default(),
+        })
+    }
+}
+
+/// Links components and runs jobs on the guests' threads.
+pub struct Executor {
+    engines: Arc<Engines>,
+    guests: Handle,
+    linkers: [OnceLock<Linker<Ctx>>; 2],
+    prepared: Mutex<LruCache<Digest, Arc<Prepared>>>,
+}
+
+impl Executor {
+    /// An executor that runs guests on `guests`.
+    pub fn new(engines: Arc<Engines>, guests: Handle) -> Executor {
+        Executor {
+            engines,
+            guests,
+            linkers: [OnceLock::new(), OnceLock::new()],
+            prepared: Mutex::new(LruCache::new(MAX_PREPARED)),
+        }
+    }
+
+    /// Checks `component` against the contract and links it, once for each digest.
+    ///
+    /// # Errors
+    /// `missing_export`, `type_mismatch` and `unknown_import`, naming the thing.
+    pub fn prepare(&self, component: Arc<Component>) -> Result<Arc<Prepared>, Refusal> {
+        let digest = component.digest;
+        if let Some(prepared) = self.prepared().get(&digest) {
+            return Ok(prepared.clone());
+        }
+        let linker = self.linker(component.flavour)?;
+        let prepared = Arc::new(Prepared::link(component, linker)?);
+        self.prepared().put(digest, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Runs `job` to its end. Dropping the future ends the guest.
+    pub async fn execute(&self, job: Job) -> Outcome {
+        let queued = Instant::now();
+        let permits = self.engines.permits(job.prepared.component.flavour);
+        let permit = match permits {
+            Ok(permits) => permits.acquire_owned().await.ok(),
+            Err(_) => None,
+        };
+        let queue = queued.elapsed();
+        let (attempt, limits) = (job.attempt, job.limits);
+        let mut guest = AbortOnDrop(self.guests.spawn(async move {
+            // The permit goes when the store is gone, not when the answer is.
+            let _permit = permit;
+            run(job, queue).await
+        }));
+        match (&mut guest.0).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let failure = Failure::new(FailureKind::HostError, format!("the task's thread: {error}"));
+                Outcome {
+                    end: End::Failed(Box::new(failure)),
+                    receipt: receipt(
+                        &Ledger::new(limits),
+                        attempt,
+                        queue,
+                        Duration::ZERO,
+                        Duration::ZERO,
+                        None,
+                    ),
+                    log: Default::default(),
+                }
+            }
+        }
+    }
+
+    fn linker(&self, flavour: Flavour) -> Result<&Linker<Ctx>, Refusal> {
+        let [plain, concurrent] = &self.linkers;
+        let cell = match flavour {
+            Flavour::Plain => plain,
+            Flavour::Concurrent => concurrent,
+        };
+        if let Some(linker) = cell.get() {
+            return Ok(linker);
+        }
+        let engine = self.engines.engine(flavour).map_err(|error| Refusal::internal("linking", error))?;
+        let linker =
+            store::linker(engine).map_err(|error| Refusal::internal("linking", format!("{error:#}")))?;
+        Ok(cell.get_or_init(|| linker))
+    }
+
+    fn prepared(&self) -> std::sync::MutexGuard<'_, LruCache<Digest, Arc<Prepared>>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit, elsewhere.
+pub async fn run(job: Job, queue: Duration) -> Outcome {
+    let Job { prepared, input, limits, control, journal, .. } = job;
+    let ledger = Arc::new(Ledger::new(limits));
+    ledger.record(Budget::InputBytes, input.len() as u64);
+    let log = LogSink::new(ledger.clone(), journal.clone());
+    let command = prepared.kind() == Kind::Command;
+    let output = command.then(|| OutputSink::new(ledger.clone()));
+    let stdio = Stdio {
+        // A task gets its input as an argument; reading standard input as well would be a second copy.
+        input: if command { input.clone() } else { Arc::default() },
+        output: output.clone(),
+        log: log.clone(),
+        args: job.args,
+        env: job.env,
+        ledger: ledger.clone(),
+    };
+    let task = TaskContext::new(job.task_id.to_string(), job.attempt, job.metadata, control.asked(), journal);
+    let clock = job.deterministic.then(|| Arc::new(VirtualClock::default()));
+    let host = HostCtx::new(ledger.clone(), stdio, task, clock);
+
+    control.begin(Duration::from_millis(limits.get(Budget::WallMs)));
+    let engine = prepared.component.code.engine();
+    let made = store::new(engine, Ctx::new(ledger.clone(), host), control.clone());
+    let (end, cpu) = match made {
+        Err(error) => {
+            let failure = Failure::new(FailureKind::HostError, format!("making the store: {error:#}"));
+            (End::Failed(Box::new(failure)), Duration::ZERO)
+        }
+        Ok(mut store) => {
+            let (called, cpu) = control.supervise(call(&mut store, &prepared, &input)).await;
+            // In a store that was ended in the middle the count of fuel may be a little old.
+            let _ = store::record(&mut store.as_context_mut(), &ledger);
+            let scene =
+                Scene { prepared: &prepared, ledger: &ledger, refusal: store.data().limiter.refusal() };
+            let exited = || output.as_ref().map(OutputSink::take).unwrap_or_default();
+            let verdict = match called {
+                Err(ended) => Err(scene.ended(ended)),
+                Ok(Err(error)) => Err(scene.classify(&error)),
+                Ok(Ok(Returned::Output(bytes))) => {
+                    let size = bytes.len() as u64;
+                    ledger.record(Budget::OutputBytes, size);
+                    match size > limits.get(Budget::OutputBytes) {
+                        true => Err(Verdict::Failed(Box::new(scene.output_too_large(Some(size))))),
+                        false => Ok(bytes),
+                    }
+                }
+                Ok(Ok(Returned::Exited)) => Ok(exited()),
+                Ok(Ok(Returned::Error(failure))) => Err(Verdict::Failed(failure)),
+            };
+            let end = match verdict {
+                Ok(output) => End::Completed(output),
+                Err(Verdict::Exited) => End::Completed(exited()),
+                Err(Verdict::Failed(failure)) => End::Failed(failure),
+                Err(Verdict::Cancelled) => End::Cancelled,
+            };
+            (end, cpu)
+        }
+    };
+    if matches!(&end, End::Failed(failure) if failure.kind == FailureKind::FuelExhausted) {
+        ledger.record(Budget::Fuel, limits.get(Budget::Fuel));
+    }
+    ledger.record(Budget::Instances, prepared.component.core_instances);
+    ledger.record(Budget::Memories, prepared.memories);
+    ledger.record(Budget::Tables, prepared.tables);
+    let wall = control.elapsed();
+    ledger.record(Budget::WallMs, milliseconds(wall));
+    let stopped_by = match &end {
+        End::Failed(failure) => failure.limit.clone(),
+        _ => None,
+    };
+    Outcome { end, receipt: receipt(&ledger, job.attempt, queue, wall, cpu, stopped_by), log: log.take() }
+}
+
+/// What a call that did not fail brought back.
+enum Returned {
+    Output(Vec<u8>),
+    /// A command's `run` returned; its output is what it wrote.
+    Exited,
+    Error(Box<Failure>),
+}
+
+/// Instantiates and calls; the post-return is part of the call.
+async fn call(
+    store: &mut wasmtime::Store<Ctx>,
+    prepared: &Prepared,
+    input: &[u8],
+) -> wasmtime::Result<Returned> {
+    match &prepared.entry {
+        Entry::Task(pre) => {
+            let task = pre.instantiate_async(&mut *store).await?;
+            Ok(match task.call_run(store, input).await? {
+                Ok(output) => Returned::Output(output),
+                Err(text) => Returned::Error(Box::new(classify::guest_error(&text))),
+            })
+        }
+        Entry::Command(pre) => {
+            let command = pre.instantiate_async(&mut *store).await?;
+            Ok(match command.wasi_cli_run().call_run(store).await? {
+                Ok(()) => Returned::Exited,
+                Err(()) => Returned::Error(Box::new(classify::exited(1))),
+            })
+        }
+    }
+}
+
+fn receipt(
+    ledger: &Ledger,
+    attempts: u32,
+    queue: Duration,
+    wall: Duration,
+    cpu: Duration,
+    stopped_by: Option<String>,
+) -> Receipt {
+    let limits = ledger.limits();
+    let line = |budget: Budget| {
+        let used = budget.is_counted().then(|| ledger.used(budget));
+        (budget.name().to_owned(), Used { asked: limits.asked(budget), used, limit: limits.get(budget) })
+    };
+    Receipt {
+        budgets: Budget::ALL.into_iter().map(line).collect(),
+        stopped_by,
+        wall_ms: milliseconds(wall),
+        cpu_ms: milliseconds(cpu),
+        queue_ms: milliseconds(queue),
+        attempts,
+        engine: ENGINE_VERSION.to_owned(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,115 @@
+//! The store of one task: its data, and the one function that applies every limit to it.
+
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+use wasmtime::{CallHook, Store, StoreContextMut, Trap, UpdateDeadline};
+
+use super::control::Control;
+use crate::host::{HostCtx, HostView, Stop};
+use crate::limits::{Budget, Ledger, Limiter};
+
+/// Most bytes that one host call may carry out of the guest.
+const HOST_CALL_CARRY: u64 = 128 << 20;
+
+/// Room beside the output itself in what `run` returns.
+const RESULT_OVERHEAD: u64 = 64 << 10;
+
+/// Fuel after which wasmtime yields and saves its count: no receipt errs by more than this.
+pub(super) const FUEL_INTERVAL: u64 = 10_000_000;
+
+/// Data of a task's store.
+pub struct Ctx {
+    host: HostCtx,
+    pub(super) limiter: Limiter,
+    ledger: Arc<Ledger>,
+    result_carry: usize,
+}
+
+impl Ctx {
+    pub(super) fn new(ledger: Arc<Ledger>, host: HostCtx) -> Ctx {
+        let limits = ledger.limits();
+        let result_carry = limits.get(Budget::OutputBytes).saturating_add(RESULT_OVERHEAD);
+        Ctx {
+            limiter: Limiter::new(limits),
+            result_carry: usize::try_from(result_carry).unwrap_or(usize::MAX),
+            ledger,
+            host,
+        }
+    }
+}
+
+impl HostView for Ctx {
+    fn host(&mut self) -> &mut HostCtx {
+        &mut self.host
+    }
+}
+
+/// A linker with every host function.
+pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>> {
+    let mut linker = Linker::new(engine);
+    crate::host::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// Makes the store of one task, with every limit applied that a store can hold. The others are the
+/// ledger's (host functions spend from it), the engine's (the stack) and `control`'s timer.
+pub(super) fn new(engine: &wasmtime::Engine, ctx: Ctx, control: Control) -> wasmtime::Result<Store<Ctx>> {
+    let ledger = ctx.ledger.clone();
+    let limits = *ledger.limits();
+    let mut store = Store::new(engine, ctx);
+
+    // fuel
+    store.set_fuel(limits.get(Budget::Fuel))?;
+    store.fuel_async_yield_interval(Some(FUEL_INTERVAL))?;
+    // wall_ms, while the guest computes
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        control.check()?;
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+    // memory_bytes, memories, table_elements, tables, instances
+    store.limiter(|ctx| &mut ctx.limiter);
+    // handles
+    store.set_max_component_handles(usize::try_from(limits.get(Budget::Handles))?);
+    // host_calls, host_call_bytes, output_bytes
+    store.call_hook(move |store, hook| boundary(store, hook, &ledger));
+    Ok(store)
+}
+
+/// Runs whenever execution crosses between guest and host.
+fn boundary(mut store: StoreContextMut<'_, Ctx>, hook: CallHook, ledger: &Ledger) -> wasmtime::Result<()> {
+    match hook {
+        CallHook::CallingWasm => {}
+        CallHook::CallingHost => {
+            let carry = ledger.remaining(Budget::HostCallBytes).min(HOST_CALL_CARRY);
+            store.set_hostcall_fuel(usize::try_from(carry)?);
+            record(&mut store, ledger)?;
+        }
+        CallHook::ReturningFromHost => {
+            let calls = store.data_mut().host.take_uncharged_calls();
+            if calls > 0 {
+                ledger.spend(Budget::HostCalls, calls).map_err(Stop::from)?;
+                let price = calls.saturating_mul(Budget::HOST_CALL_FUEL);
+                let rest = store.get_fuel()?.checked_sub(price).ok_or(Trap::OutOfFuel)?;
+                store.set_fuel(rest)?;
+            }
+        }
+        // What comes next is the result of `run`.
+        CallHook::ReturningFromWasm => {
+            let carry = store.data().result_carry;
+            store.set_hostcall_fuel(carry);
+        }
+    }
+    Ok(())
+}
+
+/// Brings into the ledger what the store counts by itself.
+pub(super) fn record(store: &mut StoreContextMut<'_, Ctx>, ledger: &Ledger) -> wasmtime::Result<()> {
+    let left = store.get_fuel()?;
+    ledger.record(Budget::Fuel, ledger.limits().get(Budget::Fuel).saturating_sub(left));
+    let limiter = &store.data().limiter;
+    ledger.record(Budget::MemoryBytes, limiter.memory_bytes());
+    ledger.record(Budget::TableElements, limiter.table_elements());
+    Ok(())
+}

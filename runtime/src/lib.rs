@@ -1,0 +1,17 @@
+//! OmniMind runs untrusted WebAssembly components under limits that hold.
+//!
+//! ARCHITECTURE.md has the whole picture. In short: [`engine`] turns bytes into compiled components,
+//! [`executor`] runs one task under its [`limits`], [`host`] is what guests can call, and [`task`] is
+//! what clients see of it.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod bindings;
+pub mod cli;
+pub mod engine;
+pub mod executor;
+pub mod host;
+pub mod limits;
+pub mod task;
+pub mod telemetry;

@@ -1,0 +1,124 @@
+//! What one task has spent.
+//!
+//! Shared by everything that spends on the task's behalf: streams, host functions, backends. A host
+//! call *reserves* what it may cost before it starts and *settles* what it did cost; a reservation
+//! that is dropped unsettled (the call failed, the task was ended in the middle) gives everything
+//! back, so no path through a host function can leave the ledger wrong.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Budget, Limits};
+
+/// Counters of one task, one for each [`Budget`].
+#[derive(Debug)]
+pub struct Ledger {
+    limits: Limits,
+    used: [AtomicU64; Budget::ALL.len()],
+}
+
+/// A reservation was refused; nothing was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} exhausted: {requested} requested, {remaining} of {limit} left", .budget.name())]
+pub struct Exhausted {
+    /// The budget that would have been overdrawn.
+    pub budget: Budget,
+    /// What the call needed.
+    pub requested: u64,
+    /// What was left.
+    pub remaining: u64,
+    /// The effective limit.
+    pub limit: u64,
+}
+
+/// An amount set aside for a host call that is under way.
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped gives everything back: settle it"]
+pub struct Reservation<'a> {
+    ledger: &'a Ledger,
+    budget: Budget,
+    amount: u64,
+}
+
+impl Ledger {
+    /// An empty ledger under `limits`.
+    pub fn new(limits: Limits) -> Ledger {
+        Ledger { limits, used: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// The limits this ledger counts against.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What has been spent or reserved of `budget`.
+    pub fn used(&self, budget: Budget) -> u64 {
+        self.counter(budget).load(Ordering::Relaxed)
+    }
+
+    /// What is left of `budget`.
+    pub fn remaining(&self, budget: Budget) -> u64 {
+        self.limits.get(budget).saturating_sub(self.used(budget))
+    }
+
+    /// Sets `amount` of `budget` aside, or refuses without spending anything.
+    pub fn reserve(&self, budget: Budget, amount: u64) -> Result<Reservation<'_>, Exhausted> {
+        let limit = self.limits.get(budget);
+        self.counter(budget)
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(amount).filter(|sum| *sum <= limit)
+            })
+            .map(|_| Reservation { ledger: self, budget, amount })
+            .map_err(|used| Exhausted {
+                budget,
+                requested: amount,
+                remaining: limit.saturating_sub(used),
+                limit,
+            })
+    }
+
+    /// Spends `amount` at once: for costs that are known exactly beforehand.
+    pub fn spend(&self, budget: Budget, amount: u64) -> Result<(), Exhausted> {
+        self.reserve(budget, amount).map(Reservation::settle_all)
+    }
+
+    /// Gives back `amount` that was spent on something that is no longer held.
+    pub fn release(&self, budget: Budget, amount: u64) {
+        let _ = self
+            .counter(budget)
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(amount)));
+    }
+
+    /// Writes a figure that something else counts (fuel, time, the limiter's peaks).
+    pub fn record(&self, budget: Budget, used: u64) {
+        self.counter(budget).store(used, Ordering::Relaxed);
+    }
+
+    fn counter(&self, budget: Budget) -> &AtomicU64 {
+        &self.used[budget as usize]
+    }
+}
+
+impl Reservation<'_> {
+    /// Keeps `actual` of what was reserved and gives the rest back. What a call cost above its
+    /// reservation is charged too: the work is done, and the next reservation will be refused.
+    pub fn settle(self, actual: u64) {
+        let counter = self.ledger.counter(self.budget);
+        if actual <= self.amount {
+            self.ledger.release(self.budget, self.amount - actual);
+        } else {
+            counter.fetch_add(actual - self.amount, Ordering::Relaxed);
+        }
+        std::mem::forget(self);
+    }
+
+    /// Keeps all of it.
+    pub fn settle_all(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.ledger.release(self.budget, self.amount);
+    }
+}

@@ -1,0 +1,19 @@
+//! What one task may spend, and the ledger of what it has spent.
+//!
+//! A submission *asks* for limits; the mode fills what was not asked for and refuses what lies above
+//! its maximum; the result is the *effective* [`Limits`] of the task. While the task runs a
+//! [`Ledger`] counts against them, and at its end the ledger is the receipt. Nothing is clamped
+//! silently, and nothing in here knows about HTTP, the command line or wasmtime's types, but for
+//! [`Limiter`], which answers wasmtime's questions about growth.
+
+mod budget;
+mod ledger;
+mod limiter;
+mod mode;
+mod request;
+
+pub use budget::{Bounds, Budget};
+pub use ledger::{Exhausted, Ledger, Reservation};
+pub use limiter::{Limiter, Refusal};
+pub use mode::{Mode, UnknownMode};
+pub use request::{Error, Limits, Requested};

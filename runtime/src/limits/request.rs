@@ -1,0 +1,134 @@
+//! From what a submission asks for to what the task gets.
+
+use super::{Bounds, Budget, Mode};
+
+/// Limits as asked for: at most one number for each budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requested([Option<u64>; Budget::ALL.len()]);
+
+/// A request that cannot be granted. The text names the limit, the rule and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no budget of that name.
+    #[error("limits.{name}: no such limit{}; the limits are {}", nearest(.name), names())]
+    Unknown {
+        /// As it was written.
+        name: String,
+    },
+    /// The number lies outside what the mode allows.
+    #[error("limits.{}: {asked} is not allowed; in mode {mode} it is a number from {min} to {max}", .budget.name())]
+    OutOfRange {
+        /// Which limit.
+        budget: Budget,
+        /// What was asked for.
+        asked: u64,
+        /// The lowest value that makes sense.
+        min: u64,
+        /// The highest value the mode allows.
+        max: u64,
+        /// The mode in force.
+        mode: Mode,
+    },
+    /// The input is larger than the task's `input_bytes`.
+    #[error(
+        "the input has {size} bytes, limits.input_bytes is {limit}; in mode {mode} it can be raised to {max}"
+    )]
+    InputTooLarge {
+        /// Bytes of input.
+        size: u64,
+        /// The effective limit.
+        limit: u64,
+        /// What the mode allows.
+        max: u64,
+        /// The mode in force.
+        mode: Mode,
+    },
+}
+
+fn names() -> String {
+    Budget::ALL.map(Budget::name).join(", ")
+}
+
+fn nearest(name: &str) -> String {
+    Budget::ALL
+        .into_iter()
+        .map(|budget| (strsim::damerau_levenshtein(name, budget.name()), budget))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= 3)
+        .map(|(_, budget)| format!(" (did you mean {}?)", budget.name()))
+        .unwrap_or_default()
+}
+
+impl Requested {
+    /// Asks for `amount` of the budget called `name`; the last request for a budget counts.
+    pub fn ask(&mut self, name: &str, amount: u64) -> Result<(), Error> {
+        let budget = Budget::from_name(name)
+            .ok_or_else(|| Error::Unknown { name: name.chars().take(64).collect() })?;
+        self.0[budget as usize] = Some(amount);
+        Ok(())
+    }
+
+    /// Fills what was not asked for with the defaults of `mode`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for the first limit that is zero or above the mode's maximum.
+    pub fn effective(&self, mode: Mode) -> Result<Limits, Error> {
+        let mut values = [0; Budget::ALL.len()];
+        for budget in Budget::ALL {
+            let Bounds { default, max } = budget.bounds(mode);
+            let value = self.0[budget as usize].unwrap_or(default);
+            // Without a stack or an instance no guest can start; anything else may be refused outright.
+            let min = match budget {
+                Budget::StackBytes => max,
+                Budget::Fuel | Budget::WallMs | Budget::Instances => 1,
+                _ => 0,
+            };
+            if value < min || value > max {
+                return Err(Error::OutOfRange { budget, asked: value, min, max, mode });
+            }
+            values[budget as usize] = value;
+        }
+        Ok(Limits { mode, asked: *self, values })
+    }
+}
+
+/// The effective limits of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    mode: Mode,
+    asked: Requested,
+    values: [u64; Budget::ALL.len()],
+}
+
+impl Limits {
+    /// The defaults of `mode`.
+    pub fn defaults(mode: Mode) -> Limits {
+        let values = Budget::ALL.map(|budget| budget.bounds(mode).default);
+        Limits { mode, asked: Requested::default(), values }
+    }
+
+    /// The mode that filled and bounded these limits.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The limit of `budget`.
+    pub fn get(&self, budget: Budget) -> u64 {
+        self.values[budget as usize]
+    }
+
+    /// What the submission asked for, if it did.
+    pub fn asked(&self, budget: Budget) -> Option<u64> {
+        self.asked.0[budget as usize]
+    }
+
+    /// Checks the size of an input before anything is stored or started.
+    pub fn admit_input(&self, size: u64) -> Result<(), Error> {
+        let limit = self.get(Budget::InputBytes);
+        if size > limit {
+            let max = Budget::InputBytes.bounds(self.mode).max;
+            return Err(Error::InputTooLarge { size, limit, max, mode: self.mode });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! A running task's line to the outside: progress, checkpoints, log.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Where a running task's progress, log and checkpoints go.
+///
+/// Called from the guest's thread: an implementation must not block on anything slow.
+pub trait Journal: Send + Sync {
+    /// `percent` is finite and within 0 to 100.
+    fn progress(&self, percent: f32, message: &str);
+
+    /// Bytes just logged, as long as they are part of the log's head.
+    fn log(&self, bytes: &[u8]);
+
+    /// Keeps `data` under `name`; the last write wins.
+    fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError>;
+
+    /// What was saved under `name`, by this attempt or an earlier one.
+    fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError>;
+
+    /// Bytes kept under `name`, if there is such a checkpoint.
+    fn checkpoint_size(&self, name: &str) -> Option<u64>;
+}
+
+/// The checkpoint store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("checkpoint `{name}`: {reason}")]
+pub struct CheckpointError {
+    /// Which one.
+    pub name: String,
+    /// What went wrong, safe to show to the guest.
+    pub reason: String,
+}
+
+/// A journal that lives as long as the process: checkpoints in memory, progress forgotten.
+#[derive(Debug, Default)]
+pub struct MemoryJournal {
+    checkpoints: Mutex<HashMap<String, Vec<u8>>>,
+}
+
+impl Journal for MemoryJournal {
+    fn progress(&self, _percent: f32, _message: &str) {}
+
+    fn log(&self, _bytes: &[u8]) {}
+
+    fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
+        let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        checkpoints.insert(name.to_owned(), data);
+        Ok(())
+    }
+
+    fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(checkpoints.get(name).cloned())
+    }
+
+    fn checkpoint_size(&self, name: &str) -> Option<u64> {
+        let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        checkpoints.get(name).map(|data| data.len() as u64)
+    }
+}

@@ -1,0 +1,71 @@
+//! What one execution of a task leaves behind.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The guest returned this output.
+    Completed(Vec<u8>),
+    /// It did not.
+    Failed(Box<Failure>),
+    /// A client asked for the end.
+    Cancelled,
+}
+
+/// Everything that is known after one execution.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// What it cost.
+    pub receipt: Receipt,
+    /// What it logged.
+    pub log: Log,
+}
+
+/// A log of bounded size: its head and its tail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// What was logged first.
+    pub head: Vec<u8>,
+    /// What was logged last, if that did not fit behind the head.
+    pub tail: Vec<u8>,
+    /// Bytes between the two that were dropped.
+    pub dropped: u64,
+}
+
+/// One budget's line of a [`Receipt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// What the submission asked for, if it did.
+    pub asked: Option<u64>,
+    /// What was spent, or for things that are held the most that was held at once; null where the
+    /// engine enforces the limit without counting.
+    pub used: Option<u64>,
+    /// The effective limit.
+    pub limit: u64,
+}
+
+/// What a task spent, against what it was allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// By budget name.
+    pub budgets: BTreeMap<String, Used>,
+    /// The budget that ended the task, if one did.
+    pub stopped_by: Option<String>,
+    /// From start to end, host waits included.
+    pub wall_ms: u64,
+    /// CPU time of the thread while it ran this task.
+    pub cpu_ms: u64,
+    /// Waiting for a place.
+    pub queue_ms: u64,
+    /// Executions so far, this one included.
+    pub attempts: u32,
+    /// The engine that priced the fuel: figures of two versions do not compare.
+    pub engine: String,
+}

@@ -1,0 +1,143 @@
+//! Compile bombs: refused by the pre-scan, or killed in their process. Nothing here may cost this
+//! process time or memory.
+
+use std::time::{Duration, Instant};
+
+use omnimind::engine::prescan::{Caps, scan};
+use omnimind::engine::{Allowance, Code};
+use omnimind_tests::{Lab, Run, block_on, bombs};
+
+/// A lab without a memory of what was refused before.
+fn fresh() -> (tempfile::TempDir, Lab) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lab = Lab::new(dir.path().join("artefacts"), 2);
+    (dir, lab)
+}
+
+#[test]
+fn the_prescan_refuses_each_kind_of_too_much_at_once() {
+    for (what, bytes) in [
+        ("locals", bombs::many_locals(5_001)),
+        ("br_table", bombs::br_table(16_500)),
+        ("functions", bombs::many_functions(50_001)),
+        ("blocks", bombs::deep_blocks(2_100)),
+        ("one function", bombs::straight_line((1 << 20) + 100)),
+        ("nested components", bombs::nested_components(17)),
+        ("instances", bombs::many_instances(257)),
+        ("instances", bombs::fanout(22)),
+        ("instances", bombs::fanout(26)),
+        ("component", bombs::component_import_fanout(22)),
+        ("component", bombs::alias_fanout(22)),
+        ("imports", bombs::many_imports(10_001)),
+        ("data segments", bombs::many_data_segments(10_001)),
+    ] {
+        let begun = Instant::now();
+        let refusal = scan(&bytes, &Caps::default()).expect_err(what);
+        assert_eq!(refusal.code, Code::ComponentTooComplex, "{what}: {refusal}");
+        assert!(refusal.message.contains(what), "{what}: {refusal}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{what} took {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn the_twins_of_the_bombs_are_accepted_and_run() {
+    for (what, bytes) in [
+        ("phis", bombs::phis(20)),
+        ("locals", bombs::many_locals(100)),
+        ("straight line", bombs::straight_line(10_000)),
+        ("br_table", bombs::br_table(1_000)),
+        ("functions", bombs::many_functions(2_000)),
+        ("medium functions", bombs::medium_functions(20, 1_000)),
+        ("blocks", bombs::deep_blocks(500)),
+        ("stack", bombs::stack_depth(1_000)),
+        ("fan-out", bombs::fanout(3)),
+        ("nesting", bombs::nested_components(10)),
+        ("types", bombs::exploding_types(3)),
+        ("data segments", bombs::many_data_segments(1_000)),
+    ] {
+        let outcome = Run::bytes(bytes.into()).input("twin").execute();
+        assert_eq!(omnimind_tests::OutcomeExt::output(&outcome), b"twin", "{what}");
+    }
+}
+
+#[test]
+fn cpu_time_grows_with_the_bytes() {
+    assert_eq!(Allowance::for_size(50_000).cpu.as_secs(), 5);
+    assert_eq!(Allowance::for_size(18_500_000).cpu.as_secs(), 60);
+    assert_eq!(Allowance::for_size(64 << 20).cpu.as_secs(), 90);
+    assert!(Allowance::for_size(50_000).memory_bytes < Allowance::for_size(5_000_000).memory_bytes);
+}
+
+#[test]
+fn slow_a_bomb_of_few_bytes_is_killed_after_its_cpu_time_and_remembered() {
+    let (_dir, lab) = fresh();
+    // 21 KB that Cranelift needs half a minute for.
+    let bomb = bombs::phis(1000);
+    let begun = Instant::now();
+    let refusal = block_on(lab.engines.component(bomb.clone().into())).expect_err("a bomb");
+    assert_eq!(refusal.code, Code::CompileTimeout, "{refusal}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "killed late: {:?}", begun.elapsed());
+
+    let again = Instant::now();
+    let remembered = block_on(lab.engines.component(bomb.into())).expect_err("still a bomb");
+    assert_eq!(remembered, refusal);
+    assert!(again.elapsed() < Duration::from_secs(1), "it was compiled again");
+}
+
+#[test]
+fn a_bomb_for_memory_is_killed() {
+    let (_dir, lab) = fresh();
+    // 42 KB that Cranelift needs 2 GB for.
+    let refusal = block_on(lab.engines.component(bombs::phis(2000).into())).expect_err("a bomb");
+    assert_eq!(refusal.code, Code::ComponentTooComplex, "{refusal}");
+    assert!(refusal.message.contains("MiB of memory"), "{refusal}");
+}
+
+#[test]
+fn slow_a_bomb_submitted_many_times_at_once_is_compiled_once() {
+    let (_dir, lab) = fresh();
+    let bomb: std::sync::Arc<[u8]> = bombs::phis(1000).into();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| block_on(lab.engines.component(bomb.clone())).expect_err("a bomb"));
+        }
+    });
+    assert!(begun.elapsed() < Duration::from_secs(40), "one compilation, not twenty: {:?}", begun.elapsed());
+}
+
+#[test]
+fn deep_types_are_invalid_not_fatal() {
+    for bytes in [bombs::exploding_types(40), bombs::deep_types(200)] {
+        let refusal = Run::bytes(bytes.into()).refusal();
+        assert!(matches!(refusal.code, Code::ComponentInvalid | Code::ComponentTooComplex), "{refusal}");
+    }
+}
+
+#[test]
+#[ignore = "defense: minutes of compiling"]
+fn every_bomb_ends_in_a_refusal_and_the_next_component_compiles() {
+    let (_dir, lab) = fresh();
+    for (what, bytes) in [
+        ("phis 1000", bombs::phis(1000)),
+        ("locals", bombs::many_locals(5_000)),
+        ("straight line", bombs::straight_line(1_000_000)),
+        ("br_table", bombs::br_table(16_000)),
+        ("functions", bombs::many_functions(49_000)),
+        ("medium functions", bombs::medium_functions(20_000, 1_000)),
+        ("stack", bombs::stack_depth(250_000)),
+        ("blocks", bombs::deep_blocks(1_900)),
+        ("types", bombs::exploding_types(24)),
+    ] {
+        let size = bytes.len();
+        let begun = Instant::now();
+        let result = block_on(lab.engines.component(bytes.into()));
+        let took = begun.elapsed();
+        eprintln!("{what}: {size} bytes, {took:?}, {:?}", result.as_ref().map(|_| "accepted"));
+        assert!(took < Allowance::for_size(size).wall, "{what}");
+        if let Err(refusal) = result {
+            assert_ne!(refusal.code, Code::Internal, "{what}: {refusal}");
+        }
+        block_on(lab.engines.component(omnimind_tests::guest("hostile/echo"))).expect("a good component");
+    }
+}

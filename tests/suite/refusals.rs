@@ -1,0 +1,100 @@
+//! Components that are not accepted, and what is said of them.
+
+use omnimind::engine::Code;
+use omnimind_tests::{Run, bombs};
+
+fn refused(bytes: Vec<u8>) -> omnimind::engine::Refusal {
+    Run::bytes(bytes.into()).refusal()
+}
+
+#[test]
+fn bytes_that_are_not_wasm() {
+    for (what, bytes) in [
+        ("empty", Vec::new()),
+        ("four bytes", b"\0asm".to_vec()),
+        ("truncated", bombs::truncated()),
+        ("random after a header", bombs::random_after_header(1)),
+        ("random after a header", bombs::random_after_header(2)),
+        ("huge counts", bombs::huge_claimed_counts()),
+        ("huge length", bombs::huge_claimed_length()),
+        ("text", bombs::text()),
+        ("nested text", bombs::text_nesting()),
+        ("gzip", bombs::gzip()),
+        ("ELF", bombs::elf()),
+        ("an artefact", bombs::precompiled_lookalike()),
+    ] {
+        let refusal = refused(bytes);
+        assert_eq!(refusal.code, Code::ComponentInvalid, "{what}: {refusal}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_byte() {
+    let mut bytes = omnimind_tests::guest("hostile/echo").to_vec();
+    let cut = bytes.len() - 10;
+    bytes.truncate(cut);
+    let refusal = refused(bytes);
+    assert!(refusal.offset.is_some_and(|offset| offset <= cut as u64), "{refusal}");
+    assert!(refusal.message.contains("at byte"), "{refusal}");
+}
+
+#[test]
+fn flipped_bits_never_panic() {
+    for seed in 0..40 {
+        let bytes = bombs::bit_flipped(seed);
+        // Some flips leave a valid component; what matters is that there is an answer.
+        if let Err(refusal) = Run::bytes(bytes.into()).job(omnimind_tests::Lab::shared()) {
+            assert_ne!(refusal.code, Code::Internal, "seed {seed}: {refusal}");
+        }
+    }
+}
+
+#[test]
+fn a_core_module_that_is_no_command() {
+    let refusal = refused(bombs::core_module());
+    assert_eq!(refusal.code, Code::NotAComponent);
+    assert!(refusal.message.contains("wasi_snapshot_preview1"), "{refusal}");
+}
+
+#[test]
+fn an_empty_component_exports_nothing() {
+    let refusal = refused(b"\0asm\x0d\0\x01\0".to_vec());
+    assert_eq!(refusal.code, Code::MissingExport);
+}
+
+#[test]
+fn unknown_imports_are_named() {
+    for (guest, named) in [
+        ("import-unknown", "acme:clock/ticks@1.0.0"),
+        ("import-misspelt", "wasi:clocks/monotonic-clock"),
+        ("import-misspelt-function", "monotonic-clock"),
+        ("import-wrong-type", "monotonic-clock"),
+        ("import-capability", "omnimind:runtime/tensor"),
+    ] {
+        let refusal = Run::hostile(guest).refusal();
+        assert_eq!(refusal.code, Code::UnknownImport, "{guest}: {refusal}");
+        assert!(refusal.message.contains(named), "{guest}: {refusal}");
+    }
+}
+
+#[test]
+fn exports_that_do_not_fit() {
+    for (guest, code) in [
+        ("export-missing", Code::MissingExport),
+        ("export-wrong-type", Code::TypeMismatch),
+        ("export-instance", Code::TypeMismatch),
+    ] {
+        let refusal = Run::hostile(guest).refusal();
+        assert_eq!(refusal.code, code, "{guest}: {refusal}");
+        assert!(refusal.message.contains("run"), "{guest}: {refusal}");
+    }
+}
+
+#[test]
+fn features_that_no_guest_language_needs_are_off() {
+    for guest in ["memory64", "shared-memory", "gc", "exceptions"] {
+        let refusal = Run::hostile(guest).refusal();
+        assert_eq!(refusal.code, Code::ComponentInvalid, "{guest}: {refusal}");
+        assert!(refusal.offset.is_some(), "{guest}: {refusal}");
+    }
+}

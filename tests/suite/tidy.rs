@@ -1,0 +1,150 @@
+//! Holds the architecture: a module imports only from lower tiers (ARCHITECTURE.md).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use omnimind_tests::checkout;
+
+/// The tiers, lowest first. A module may name those before its own line.
+const TIERS: [&[&str]; 6] = [
+    &["limits", "task"],
+    &["bindings"],
+    &["engine", "host"],
+    &["executor"],
+    // Above the executor: what comes with the server.
+    &[],
+    &["cli", "telemetry", "main"],
+];
+
+/// Modules that must not name wasmtime: they would run without it.
+const WITHOUT_WASMTIME: [&str; 1] = ["task"];
+
+/// Lines of code in a file, above which it should be two.
+const MAX_LINES: usize = 500;
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn runtime_sources() -> Vec<(String, PathBuf, String)> {
+    let root = checkout().join("runtime/src");
+    let mut paths = Vec::new();
+    sources(&root, &mut paths);
+    paths
+        .into_iter()
+        .map(|path| {
+            let relative = path.strip_prefix(&root).expect("below the root");
+            let module = relative.components().next().expect("a name").as_os_str();
+            let module = module.to_str().expect("UTF-8").trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).expect("text");
+            (module, path, text)
+        })
+        .filter(|(module, ..)| module != "lib")
+        .collect()
+}
+
+fn tier(module: &str) -> usize {
+    TIERS
+        .iter()
+        .position(|tier| tier.contains(&module))
+        .unwrap_or_else(|| panic!("`{module}` has no tier: give it one here and in ARCHITECTURE.md"))
+}
+
+/// The modules that `text` names as `crate::…`, in whatever form.
+fn imports(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for rest in text.split("crate::").skip(1) {
+        if let Some(group) = rest.strip_prefix('{') {
+            let group = group.split('}').next().unwrap_or_default();
+            names.extend(
+                group.split(',').filter_map(|item| item.trim().split("::").next()).map(str::to_owned),
+            );
+        } else {
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            names.push(name);
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+#[test]
+fn modules_import_only_from_lower_tiers() {
+    let mut wrong = Vec::new();
+    for (module, path, text) in runtime_sources() {
+        for import in imports(&text) {
+            if import != module && module != "main" && tier(&import) >= tier(&module) {
+                // One tier may share its own ground: the command line starts the log.
+                if (module.as_str(), import.as_str()) != ("cli", "telemetry") {
+                    wrong.push(format!("{}: `{module}` names `{import}`", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn some_modules_do_without_wasmtime() {
+    for (module, path, text) in runtime_sources() {
+        if WITHOUT_WASMTIME.contains(&module.as_str()) {
+            assert!(!text.contains("wasmtime::"), "{} names wasmtime", path.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_one_place() {
+    let mut places = Vec::new();
+    for (_, path, text) in runtime_sources() {
+        places.extend(text.lines().filter(|line| line.contains("unsafe {")).map(|_| path.clone()));
+    }
+    assert_eq!(places, [checkout().join("runtime/src/engine/mod.rs")]);
+}
+
+#[test]
+fn files_can_be_read_in_one_sitting() {
+    let long: BTreeMap<_, _> = runtime_sources()
+        .into_iter()
+        .map(|(_, path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .collect();
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
+fn every_tier_is_in_the_architecture() {
+    let text = fs::read_to_string(checkout().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    for module in TIERS.iter().copied().flatten() {
+        assert!(text.contains(&format!("`{module}`")), "ARCHITECTURE.md does not name `{module}`");
+    }
+}
+
+#[test]
+fn the_table_of_limits_is_what_the_code_says() {
+    use omnimind::limits::{Budget, Mode};
+    let text = fs::read_to_string(checkout().join("docs/limits.md")).expect("docs/limits.md");
+    for budget in Budget::ALL {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", budget.name())))
+            .unwrap_or_else(|| panic!("docs/limits.md has no row for {}", budget.name()));
+        for mode in Mode::ALL {
+            let bounds = budget.bounds(mode);
+            let cell = format!("| {} / {} |", budget.display(bounds.default), budget.display(bounds.max));
+            assert!(
+                row.contains(&cell),
+                "docs/limits.md, {} in {mode}: {cell} is not in {row}",
+                budget.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Where things are: the checkout, and the directory that builds write to.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cargo::{self, Metadata};
+
+/// The directories every subcommand works on.
+pub struct Layout {
+    /// The checkout.
+    pub root: PathBuf,
+    /// Cargo's target directory: `CARGO_TARGET_DIR`, or what cargo's configuration says.
+    pub target: PathBuf,
+}
+
+impl Layout {
+    /// Asks the environment and cargo.
+    pub fn find() -> Result<Layout> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask/ has no parent directory")?
+            .to_path_buf();
+        let target = match env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()) {
+            // Relative to where cargo was called, as cargo itself takes it.
+            Some(dir) => std::path::absolute(dir)?,
+            None => Metadata::of(&root.join("Cargo.toml"))?.target_directory,
+        };
+        Ok(Layout { root, target })
+    }
+
+    /// The workspace of the samples and their SDK.
+    pub fn guest_tasks(&self) -> PathBuf {
+        self.root.join("guest-tasks")
+    }
+
+    /// Its manifest.
+    pub fn guest_manifest(&self) -> PathBuf {
+        self.guest_tasks().join("Cargo.toml")
+    }
+
+    /// Where built guests end up, and where tests look for them.
+    pub fn guests(&self) -> PathBuf {
+        self.target.join("guests")
+    }
+
+    /// The guest workspace's own target directory, so that nothing lands in the checkout.
+    pub fn guest_build(&self) -> PathBuf {
+        self.target.join("guest-build")
+    }
+
+    /// `cargo` for a command on the guest workspace, on the host target.
+    pub fn guest_cargo(&self, subcommand: &str) -> std::process::Command {
+        let mut command = cargo::command(&self.root);
+        command.arg(subcommand).arg("--manifest-path");
+        command.arg(self.guest_manifest());
+        command.env("CARGO_TARGET_DIR", self.guest_build());
+        command
+    }
+}

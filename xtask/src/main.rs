@@ -1,0 +1,51 @@
+//! `cargo xtask`: what has to be done around the workspace and cargo alone does not do.
+//!
+//! One file per subcommand; run `cargo xtask help` for what each does.
+
+mod cargo;
+mod ci;
+mod guests;
+mod layout;
+mod report;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Builds the guests, runs the tests and the checks"
+)]
+enum Command {
+    /// Builds the sample guests and assembles the hostile ones into <target dir>/guests
+    Guests(guests::Args),
+    /// Builds the guests and runs the tests of both workspaces
+    Test(test::Args),
+    /// What a change must pass: format, lints, prebuilt guests, fast tests, a smoke run of the benches
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(&Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not `main`'s own way of printing an error: with RUST_BACKTRACE it buries the text.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    let layout = layout::Layout::find()?;
+    match command {
+        Command::Guests(args) => guests::run(&layout, args),
+        Command::Test(args) => test::run(&layout, args),
+        Command::Ci => ci::run(&layout),
+    }
+}
