@@ -5,7 +5,8 @@ wasmtime::component::bindgen!({
     path: "../wit",
     world: "omnimind:runtime/task",
     imports: {
-        "omnimind:runtime/task-context.save-checkpoint": async,
+        "omnimind:runtime/task-context.save-checkpoint": async | trappable,
+        default: trappable,
     },
     exports: { default: async },
 });

@@ -4,7 +4,6 @@
 //! [`executor`] runs one task under its [`limits`], [`host`] is what guests can call, and [`task`] is
 //! what clients see of it.
 
-#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod bindings;

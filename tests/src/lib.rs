@@ -227,7 +227,7 @@ impl OutcomeExt for Outcome {
     }
 
     fn used(&self, budget: &str) -> u64 {
-        let line = self.receipt.budgets.get(budget).expect("a line for every budget");
+        let line = self.receipt.budget(budget).expect("a line for every budget");
         line.used.unwrap_or_else(|| panic!("{budget} is not counted"))
     }
 }

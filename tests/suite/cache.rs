@@ -116,3 +116,35 @@ fn nothing_is_left_of_a_refused_component() {
     assert!(files(&root, "tmp").is_empty() && files(&root, "cwasm").is_empty());
     assert!(begun.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn what_a_killed_process_left_is_removed_after_an_hour() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("artefacts");
+    run_once(&root);
+    let (old, new) = (root.join("old.tmp"), root.join("new.tmp"));
+    for path in [&old, &new] {
+        fs::write(path, b"half an artefact").expect("writable");
+    }
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    let file = fs::File::options().write(true).open(&old).expect("a file");
+    file.set_modified(long_ago).expect("ours");
+    run_once(&root);
+    assert!(!old.exists() && new.exists());
+}
+
+#[test]
+fn a_link_or_a_pipe_in_the_cache_is_not_followed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("artefacts");
+    run_once(&root);
+    let key = root.join("key");
+    fs::rename(&key, dir.path().join("elsewhere")).expect("ours");
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &key).expect("a link");
+    let settings = omnimind::engine::Settings {
+        instances: 1,
+        artefacts: root,
+        worker: omnimind_tests::binary().to_owned(),
+    };
+    assert!(omnimind::engine::Engines::new(settings).is_err(), "the key is somebody else's");
+}

@@ -73,3 +73,22 @@ fn a_task_nobody_waits_for_any_more_gives_its_place_back() {
         assert_eq!(outcome.expect("the only place came free").output(), b"my turn");
     });
 }
+
+#[test]
+fn the_answer_is_on_time_although_the_guest_cannot_be_interrupted() {
+    // Half a gigabyte touched for the first time in one operation.
+    let fill = r#"(component
+      (core module $m
+        (memory (export "memory") 8000)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+        (func (export "run") (param i32 i32) (result i32)
+          (loop $again (memory.fill (i32.const 0) (i32.const 1) (i32.const 524288000)) (br $again))
+          unreachable))
+      (core instance $i (instantiate $m))
+      (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+        (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc")))))"#;
+    let outcome = Run::bytes(wat::parse_str(fill).expect("text").into()).limit("wall_ms", 20).execute();
+    assert_eq!(outcome.failure().kind, FailureKind::DeadlineExceeded);
+    let late = outcome.receipt.wall_ms - 20;
+    assert!(late < 250, "{late} ms late");
+}

@@ -39,3 +39,12 @@ fn of_two_sleeps_the_shorter_ends_first() {
     // clock before, clock after the first sleep, number of ready pollables, the first of them, clock after
     assert_eq!(numbers, [0, 3_000_000_000, 1, 1, 13_000_000_000]);
 }
+
+#[test]
+fn a_guest_sees_the_same_id_each_time() {
+    let fuel = |input: &str| {
+        let outcome = Run::hostile("describe").input(input).deterministic().execute();
+        (outcome.output().to_vec(), outcome.used("fuel"))
+    };
+    assert_eq!(fuel("1"), fuel("1"));
+}

@@ -381,3 +381,27 @@ fn unknown_limits_are_refused_with_the_nearest() {
     let error = Requested::default().ask("feul", 1).expect_err("no such limit").to_string();
     assert!(error.contains("did you mean fuel?"), "{error}");
 }
+
+#[test]
+fn host_call_bytes_counts_names_that_are_carried_for_nothing() {
+    let twin = Run::hostile("remaining").units(1).limit("host_call_bytes", 100 * MIB).execute();
+    assert_eq!(twin.used("host_call_bytes"), 100 * MIB);
+    let over = Run::hostile("remaining").units(2).limit("host_call_bytes", 199 * MIB).execute();
+    assert_stopped(&over, FailureKind::HostcallLimit, "host_call_bytes");
+}
+
+#[test]
+fn host_call_bytes_counts_the_environment_each_time() {
+    let mut run = Run::hostile("get-environment").limit("host_call_bytes", 10_000);
+    run.env = vec![("N".into(), "x".repeat(999))];
+    run.clone().units(10).execute().output();
+    assert_stopped(&run.units(11).execute(), FailureKind::HostcallLimit, "host_call_bytes");
+}
+
+#[test]
+fn memory_bytes_is_blamed_only_for_what_follows_at_once() {
+    let outcome = Run::hostile("trap-after-refusal").limit("memory_bytes", 100 * PAGE).execute();
+    assert_eq!(outcome.failure().kind, FailureKind::Trap, "{:?}", outcome.failure());
+    let outcome = Run::hostile("abi-after-refusal").limit("memory_bytes", 100 * PAGE).execute();
+    assert_eq!(outcome.failure().kind, FailureKind::AbiViolation, "{:?}", outcome.failure());
+}

@@ -98,3 +98,32 @@ fn features_that_no_guest_language_needs_are_off() {
         assert!(refusal.offset.is_some(), "{guest}: {refusal}");
     }
 }
+
+#[test]
+fn a_refusal_is_escaped_and_cut() {
+    let import = |name: &str| {
+        let escaped: String = name.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+        wat::parse_str(format!(r#"(component (import "url=<{escaped}>" (instance)))"#)).expect("text")
+    };
+    for name in ["\u{1b}[2J\u{1b}]0;title\u{7}".to_owned(), "\u{1}".repeat(20_000), "x".repeat(60_000)] {
+        let begun = std::time::Instant::now();
+        let refusal = refused(import(&name));
+        assert!(!refusal.message.contains(['\u{1b}', '\u{1}', '\u{7}']), "{refusal}");
+        assert!(refusal.message.len() < 50_000, "{} bytes", refusal.message.len());
+        assert!(begun.elapsed().as_secs() < 10, "the worker waited to be read: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_go_module_is_refused_by_name() {
+    let mut module = wat::parse_str(
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+             (memory (export "memory") 1) (func (export "_start")))"#,
+    )
+    .expect("text");
+    // A custom section: id 0, its size, its name.
+    module.extend(b"\0\x0b\x0ago:buildid");
+    let refusal = refused(module);
+    assert_eq!(refusal.code, Code::NotAComponent);
+    assert!(refusal.message.contains("Go"), "{refusal}");
+}

@@ -166,3 +166,22 @@ fn ctrl_c_cancels() {
     assert_eq!(code(&output), 130, "{}", stderr(&output));
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
+
+#[test]
+fn a_full_or_closed_stdout_or_stderr_does_not_panic() {
+    let path = guest_path("hostile/echo");
+    let path = path.to_str().expect("UTF-8");
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    for args in [&["--json"][..], &[]] {
+        let mut all = vec!["run", path, "--input", "1"];
+        all.extend(args);
+        let status = omnimind(&all).stdout(full()).stderr(Stdio::null()).status().expect("it starts");
+        assert_eq!(status.code(), Some(5), "{args:?}: the output could not be written");
+        let status = omnimind(&all).stdout(Stdio::null()).stderr(full()).status().expect("it starts");
+        assert_eq!(status.code(), Some(0), "{args:?}: the receipt is not worth a failure");
+    }
+    let progress = guest_path("hostile/progress");
+    let args = ["run", progress.to_str().expect("UTF-8"), "--input", "10"];
+    let status = omnimind(&args).stdout(Stdio::null()).stderr(full()).status().expect("it starts");
+    assert_eq!(status.code(), Some(0));
+}

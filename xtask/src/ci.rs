@@ -21,42 +21,25 @@ const STEPS: &[Step] = &[
     ("format", format),
     ("lints", lints),
     ("prebuilt guests", prebuilt),
-    ("tests", tests),
     ("benches run", benches),
+    (LAST, tests),
 ];
+
+const LAST: &str = "tests";
 
 /// Runs the subcommand.
 pub fn run(layout: &Layout) -> Result<()> {
-    let mut lines = Vec::new();
-    let mut skipped = 0;
-    let mut failure = None;
+    // The tests come last and close with their own line, so each step says at once how it went.
     for (name, step) in STEPS {
         println!("\n== ci: {name}");
         let started = Instant::now();
-        let outcome = step(layout);
+        let outcome = step(layout).with_context(|| format!("ci stopped: step `{name}` failed"))?;
         let seconds = started.elapsed().as_secs_f64();
-        let word = match &outcome {
-            Ok(Passed) => "passed".into(),
-            Ok(Skipped(why)) => {
-                skipped += 1;
-                println!("SKIPPED: {name}: {why}");
-                format!("SKIPPED: {why}")
-            }
-            Err(_) => "FAILED".into(),
-        };
-        lines.push(format!("{name:<16} {seconds:>7.1} s  {word}"));
-        if let Err(why) = outcome {
-            failure = Some(why.context(format!("ci stopped: step `{name}` failed")));
-            break;
+        match outcome {
+            Passed if *name == LAST => {}
+            Passed => println!("== ci: {name} passed in {seconds:.1} s"),
+            Skipped(why) => println!("== ci: {name} SKIPPED: {why}"),
         }
-    }
-    println!("\n{}", lines.join("\n"));
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
-    match skipped {
-        0 => println!("ci: all {} steps passed", STEPS.len()),
-        _ => println!("ci: {} steps passed, {skipped} SKIPPED", STEPS.len() - skipped),
     }
     Ok(())
 }
@@ -88,7 +71,7 @@ fn prebuilt(layout: &Layout) -> Result<Outcome> {
 }
 
 fn tests(layout: &Layout) -> Result<Outcome> {
-    test::run(layout, &test::Args::fast()).map(|()| Passed)
+    test::run(layout, &test::Args::default()).map(|()| Passed)
 }
 
 fn benches(layout: &Layout) -> Result<Outcome> {

@@ -3,7 +3,9 @@
 //! Tests that need minutes have `slow_` in their names; tests that try to bring the machine to its knees
 //! are `#[ignore]`d and run by `--defense`.
 
-use std::process::Command;
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -31,11 +33,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// What `ci` asks for.
-    pub fn fast() -> Args {
-        Args { fast: true, ..Args::default() }
-    }
-
     fn pass_to(&self, command: &mut Command) {
         command.arg("--");
         if self.fast {
@@ -54,12 +51,66 @@ pub fn run(layout: &Layout, args: &Args) -> Result<()> {
     if args.report {
         return report::run(layout, args);
     }
-    let mut samples = guest_tests(layout);
-    args.pass_to(&mut samples);
-    cargo::run(&mut samples).context("the guests' own tests")?;
-    let mut tests = workspace_tests(layout);
-    args.pass_to(&mut tests);
-    cargo::run(&mut tests).context("the workspace's tests")
+    let mut tally = Tally::default();
+    let suites =
+        [("the guests' own tests", guest_tests(layout)), ("the workspace's tests", workspace_tests(layout))];
+    for (what, mut suite) in suites {
+        args.pass_to(&mut suite);
+        let ended = tally.run(&mut suite).context(what);
+        if ended.is_err() {
+            println!("{tally}");
+            return ended;
+        }
+    }
+    println!("{tally}");
+    Ok(())
+}
+
+/// What the test binaries counted, added up: cargo closes with the last one's line, which may be empty.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Tally {
+    /// Runs a cargo test, shows what it prints and adds up its results.
+    fn run(&mut self, command: &mut Command) -> Result<()> {
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+        for line in BufReader::new(child.stdout.take().context("a pipe")?).lines() {
+            let line = line.context("reading the output of cargo test")?;
+            println!("{line}");
+            self.add(&line);
+        }
+        let status = child.wait()?;
+        anyhow::ensure!(status.success(), "cargo test: {status}");
+        Ok(())
+    }
+
+    /// `test result: ok. 3 passed; 0 failed; 1 ignored; …`
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for count in counts.split("; ") {
+            let Some((number, what)) = count.split_once(' ') else { continue };
+            let number: u64 = number.parse().unwrap_or(0);
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.ignored)
+    }
 }
 
 /// The guests' unit tests, on the host; the development profile, for its overflow checks.
@@ -72,4 +123,20 @@ pub fn workspace_tests(layout: &Layout) -> Command {
     let mut command = cargo::command(&layout.root);
     command.args(["test", "--release", "--workspace"]);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn results_add_up() {
+        let mut tally = Tally::default();
+        tally.add(
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s",
+        );
+        tally.add("test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        tally.add("test tests::results ... ok");
+        assert_eq!(tally.to_string(), "7 passed, 2 failed, 1 skipped");
+    }
 }

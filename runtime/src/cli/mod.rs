@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(Failed { exit, error }) => {
-            eprintln!("error: {error:#}");
+            terminal::note!("error: {error:#}");
             exit.into()
         }
     }

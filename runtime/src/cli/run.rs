@@ -105,7 +105,7 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
         requested.ask(name, *amount).map_err(Failed::usage)?;
     }
     let limits = requested.effective(args.mode).map_err(Failed::usage)?;
-    let bytes = match read_component(&args.file) {
+    let bytes = match read_component(&args.file, args.json) {
         Ok(bytes) => bytes,
         Err(failed) => return failed,
     };
@@ -144,7 +144,7 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
         if args.json {
             let name = args.file.display().to_string();
             let record = Record::of_run(task_id, name, digest.to_string(), begun, outcome);
-            println!("{}", serde_json::to_string_pretty(&record).map_err(Failed::runtime)?);
+            terminal::print_json(&record).map_err(Failed::runtime)?;
         } else {
             terminal::print_outcome(&outcome).map_err(Failed::runtime)?;
         }
@@ -153,7 +153,7 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
 }
 
 /// Reads the file, unless it is larger than any component may be.
-fn read_component(file: &Path) -> Result<Arc<[u8]>, Result<Exit, Failed>> {
+fn read_component(file: &Path, json: bool) -> Result<Arc<[u8]>, Result<Exit, Failed>> {
     let cap = prescan::Caps::default().bytes as u64;
     let unreadable = |error: std::io::Error| {
         Err(Failed::usage(anyhow!("{}: {error}; give the path of a .wasm file", file.display())))
@@ -163,7 +163,7 @@ fn read_component(file: &Path) -> Result<Arc<[u8]>, Result<Exit, Failed>> {
     opened.take(cap + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > cap {
         let message = format!("{} is larger than {} MiB, the most that is read", file.display(), cap >> 20);
-        return Err(refused(&Refusal::new(Code::TooLarge, message), false));
+        return Err(refused(&Refusal::new(Code::TooLarge, message), json));
     }
     Ok(bytes.into())
 }
@@ -198,7 +198,7 @@ fn read_input(args: &Args, limits: &Limits) -> anyhow::Result<Arc<[u8]>> {
 
 fn refused(refusal: &Refusal, json: bool) -> Result<Exit, Failed> {
     if json {
-        println!("{}", serde_json::to_string_pretty(refusal).map_err(Failed::runtime)?);
+        terminal::print_json(refusal).map_err(Failed::runtime)?;
     }
     let exit = match refusal.code {
         Code::Internal => Exit::Runtime,
@@ -211,7 +211,7 @@ fn cancel_on_interrupt(control: Control) {
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             if std::io::stderr().is_terminal() {
-                eprintln!("cancelling …");
+                terminal::note!("cancelling …");
             }
             control.cancel(CANCEL_GRACE);
             // Once more means now.

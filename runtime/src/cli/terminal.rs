@@ -6,10 +6,21 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 
+use serde::Serialize;
+
 use crate::limits::Budget;
 use crate::task::{
     CheckpointError, End, Failure, Journal, Log, MemoryJournal, Outcome, Receipt, escape_guest_text,
 };
+
+/// `eprintln!` that does not panic where standard error is full or closed.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(super) use note;
 
 /// A journal that prints the log and the progress on standard error as they come.
 #[derive(Debug, Default)]
@@ -21,7 +32,7 @@ pub struct TerminalJournal {
 
 impl Journal for TerminalJournal {
     fn progress(&self, percent: f32, message: &str) {
-        eprintln!("progress: {percent:.0} % {message}");
+        note!("progress: {percent:.0} % {message}");
     }
 
     fn log(&self, bytes: &[u8]) {
@@ -58,29 +69,43 @@ fn print_log(bytes: &[u8]) {
 /// Prints what of the log was not printed while the task ran.
 pub fn print_tail(log: &Log) {
     if log.dropped > 0 {
-        eprintln!("\n… {} bytes of log dropped (limits.log_bytes) …", log.dropped);
+        note!("\n… {} bytes of log dropped (limits.log_bytes) …", log.dropped);
     }
     print_log(&log.tail);
     let last = log.tail.last().or(log.head.last());
     if last.is_some_and(|byte| *byte != b'\n') {
-        eprintln!();
+        note!();
+    }
+}
+
+/// Prints a JSON object on standard output.
+pub fn print_json(object: &impl Serialize) -> anyhow::Result<()> {
+    let mut json = serde_json::to_vec_pretty(object)?;
+    json.push(b'\n');
+    Ok(write_stdout(&json)?)
+}
+
+/// A reader that went away (`| head`) has what it wanted.
+fn write_stdout(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }
 
 /// Prints output on standard output, and how the task ended on standard error.
 pub fn print_outcome(outcome: &Outcome) -> std::io::Result<()> {
     if let End::Completed(output) = &outcome.end {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(output)?;
-        if stdout.is_terminal() && output.last().is_some_and(|byte| *byte != b'\n') {
-            stdout.write_all(b"\n")?;
+        write_stdout(output)?;
+        if std::io::stdout().is_terminal() && output.last().is_some_and(|byte| *byte != b'\n') {
+            write_stdout(b"\n")?;
         }
-        stdout.flush()?;
     }
     let Receipt { wall_ms, cpu_ms, engine, .. } = &outcome.receipt;
     match &outcome.end {
-        End::Completed(_) => eprintln!("completed in {wall_ms} ms ({cpu_ms} ms of CPU, {engine})"),
-        End::Cancelled => eprintln!("cancelled after {wall_ms} ms"),
+        End::Completed(_) => note!("completed in {wall_ms} ms ({cpu_ms} ms of CPU, {engine})"),
+        End::Cancelled => note!("cancelled after {wall_ms} ms"),
         End::Failed(failure) => print_failure(failure, *wall_ms),
     }
     print_receipt(&outcome.receipt);
@@ -88,23 +113,23 @@ pub fn print_outcome(outcome: &Outcome) -> std::io::Result<()> {
 }
 
 fn print_failure(failure: &Failure, wall_ms: u64) {
-    eprintln!("failed after {wall_ms} ms: {}: {}", failure.kind.name(), failure.message);
+    note!("failed after {wall_ms} ms: {}: {}", failure.kind.name(), failure.message);
     for frame in &failure.backtrace {
-        eprintln!("    at {frame}");
+        note!("    at {frame}");
     }
     if let Some(hint) = &failure.hint {
-        eprintln!("hint: {hint}");
+        note!("hint: {hint}");
     }
     if let (Some(limit), Some(asked)) = (&failure.limit, failure.asked)
         && failure.hint.as_ref().is_some_and(|hint| hint.contains("set limits."))
     {
-        eprintln!("      here: --limit {limit}={asked}");
+        note!("      here: --limit {limit}={asked}");
     }
 }
 
 fn print_receipt(receipt: &Receipt) {
     for budget in Budget::ALL {
-        let Some(line) = receipt.budgets.get(budget.name()) else {
+        let Some(line) = receipt.budget(budget.name()) else {
             continue;
         };
         let stopped = receipt.stopped_by.as_deref() == Some(budget.name());
@@ -112,7 +137,7 @@ fn print_receipt(receipt: &Receipt) {
             Some(used) if used > 0 || stopped => {
                 let mark = if stopped { "  <- stopped the task" } else { "" };
                 let (used, limit) = (budget.display(used), budget.display(line.limit));
-                eprintln!("  {:<17}{used:>16} of {limit}{mark}", budget.name());
+                note!("  {:<17}{used:>16} of {limit}{mark}", budget.name());
             }
             _ => {}
         }

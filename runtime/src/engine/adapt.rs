@@ -26,6 +26,13 @@ pub fn to_component(module: &[u8]) -> Result<Vec<u8>, Refusal> {
              `wasi_snapshot_preview1`); build a component, or a command for wasm32-wasip1",
         ));
     }
+    if shape.go {
+        return Err(Refusal::new(
+            Code::NotAComponent,
+            "a Go module for WASI 0.1: Go's allocator takes all of memory for its own and overwrites the \
+             adapter's part of it, so it would fail at random; build a component instead",
+        ));
+    }
     let adapter = match shape.command {
         true => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         false => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -49,11 +56,13 @@ pub fn to_component(module: &[u8]) -> Result<Vec<u8>, Refusal> {
 struct Shape {
     command: bool,
     world: bool,
+    /// Made by Go's own compiler.
+    go: bool,
 }
 
 impl Shape {
     fn of(module: &[u8]) -> Result<Shape, Refusal> {
-        let (mut start, mut wasi, mut world) = (false, false, false);
+        let (mut start, mut wasi, mut world, mut go) = (false, false, false, false);
         for payload in Parser::new(0).parse_all(module) {
             match payload? {
                 Payload::ImportSection(imports) => {
@@ -66,10 +75,13 @@ impl Shape {
                         start |= export?.name == "_start";
                     }
                 }
-                Payload::CustomSection(section) => world |= section.name().starts_with("component-type"),
+                Payload::CustomSection(section) => {
+                    world |= section.name().starts_with("component-type");
+                    go |= section.name() == "go:buildid";
+                }
                 _ => {}
             }
         }
-        Ok(Shape { command: start && wasi, world })
+        Ok(Shape { command: start && wasi, world, go })
     }
 }

@@ -17,10 +17,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
@@ -82,21 +83,23 @@ impl Artefacts {
     /// It cannot be made or is readable by others.
     pub fn open(root: PathBuf) -> std::io::Result<Artefacts> {
         private_dir(&root)?;
-        let mode = fs::metadata(&root)?.permissions().mode();
-        if mode & 0o077 != 0 {
+        let metadata = fs::symlink_metadata(&root)?;
+        let private = metadata.permissions().mode() & 0o077 == 0;
+        if !private || !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(std::io::Error::new(
                 ErrorKind::PermissionDenied,
-                format!("{} holds native code and must be private: chmod 700 it", root.display()),
+                "it holds native code and must be a private directory of this user: chmod 700 and chown it",
             ));
         }
         let key = key(&root)?;
+        sweep(&root)?;
         Ok(Artefacts { root, key })
     }
 
     /// The artefact of `digest` for the engine called `engine`, if it is there and intact. A damaged
     /// one is removed: it will be compiled again.
     pub fn find(&self, engine: &str, digest: &Digest) -> std::io::Result<Option<Found>> {
-        let Some(file) = absent(File::open(self.file(engine, digest, "cwasm")))? else {
+        let Some(file) = absent(open_ours(&self.file(engine, digest, "cwasm")))? else {
             return Ok(None);
         };
         let seal = absent(fs::read(self.file(engine, digest, "json")))?;
@@ -224,7 +227,7 @@ pub fn engine_name(engine: &wasmtime::Engine, flavour: &str) -> String {
 fn key(root: &Path) -> std::io::Result<[u8; 32]> {
     let path = root.join("key");
     let mut key = [0; 32];
-    if let Some(mut file) = absent(File::open(&path))? {
+    if let Some(mut file) = absent(open_ours(&path))? {
         if file.read_exact(&mut key).is_ok() {
             return Ok(key);
         }
@@ -241,11 +244,36 @@ fn key(root: &Path) -> std::io::Result<[u8; 32]> {
     fs::remove_file(&scratch)?;
     match linked {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            File::open(&path)?.read_exact(&mut key)?;
+            open_ours(&path)?.read_exact(&mut key)?;
             Ok(key)
         }
         other => other.map(|()| key),
     }
+}
+
+/// Opens a file that is one, and that this user wrote: not a pipe, not a link to somewhere else.
+fn open_ours(path: &Path) -> std::io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        let message = format!("{} is not a file of this user: remove it", path.display());
+        return Err(std::io::Error::new(ErrorKind::PermissionDenied, message));
+    }
+    Ok(file)
+}
+
+/// Removes what a process that was killed left behind. Nobody writes to one file for an hour.
+fn sweep(root: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let scratch = entry.path().extension().is_some_and(|extension| extension == "tmp");
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
+        if scratch && matches!(age, Ok(Ok(age)) if age > REMEMBER) {
+            absent(fs::remove_file(entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 fn private_dir(path: &Path) -> std::io::Result<()> {

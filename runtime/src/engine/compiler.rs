@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,6 +17,9 @@ use rustix::process::{PidfdFlags, Signal};
 
 use super::refusal::{Code, Refusal};
 use super::worker::Report;
+
+/// The exit code of a Rust process that panicked.
+const PANICKED: i32 = 101;
 
 /// Most bytes of a worker's report that are read.
 const MAX_REPORT_BYTES: u64 = 64 << 10;
@@ -30,14 +33,22 @@ pub struct Allowance {
     pub wall: Duration,
     /// Address space.
     pub memory_bytes: u64,
+    /// Bytes of artefact.
+    pub artefact_bytes: u64,
 }
 
 impl Allowance {
-    /// 5 s of CPU and 3 s more for each MB, 90 s at most; 1 GiB and 96 bytes more for each byte.
+    /// 5 s of CPU and 3 s more for each MB, 90 s at most; 1 GiB and 96 bytes more for each byte; an
+    /// artefact of 32 MiB and 16 times the bytes (docs/performance.md has what real components need).
     pub fn for_size(bytes: usize) -> Allowance {
         let bytes = bytes as u64;
         let cpu = Duration::from_millis((5_000 + bytes.saturating_mul(3) / 1_000).min(90_000));
-        Allowance { cpu, wall: cpu * 4, memory_bytes: ((1 << 30) + bytes.saturating_mul(96)).min(6 << 30) }
+        Allowance {
+            cpu,
+            wall: cpu * 4,
+            memory_bytes: ((1 << 30) + bytes.saturating_mul(96)).min(6 << 30),
+            artefact_bytes: (32 << 20) + bytes.saturating_mul(16),
+        }
     }
 }
 
@@ -88,20 +99,22 @@ impl Compiler {
     }
 
     fn attend(&self, component: &[u8], artefact: &File, allowance: Allowance) -> std::io::Result<Verdict> {
-        let input = rustix::fs::memfd_create("component", MemfdFlags::CLOEXEC)?;
-        let mut input = File::from(input);
+        let mut input = memory_file("component")?;
         input.write_all(component)?;
         input.rewind()?;
+        // Not a pipe: the worker must never wait for somebody to read.
+        let mut report_file = memory_file("report")?;
         let mut child = Command::new(&self.worker)
             .arg("compile-worker")
             .args(["--cpu-seconds", &allowance.cpu.as_secs().max(1).to_string()])
             .args(["--memory-bytes", &allowance.memory_bytes.to_string()])
+            .args(["--artefact-bytes", &allowance.artefact_bytes.to_string()])
             .env_clear()
             // One heap for all threads: glibc reserves 64 MiB of address space for each otherwise.
             .env("MALLOC_ARENA_MAX", "1")
             .stdin(input)
             .stdout(artefact.try_clone()?)
-            .stderr(Stdio::piped())
+            .stderr(report_file.try_clone()?)
             .spawn()?;
         let in_time = wait(&child, allowance.wall)?;
         if !in_time {
@@ -109,11 +122,14 @@ impl Compiler {
         }
         let status = child.wait()?;
         let mut report = Vec::new();
-        if let Some(pipe) = child.stderr.take() {
-            pipe.take(MAX_REPORT_BYTES).read_to_end(&mut report)?;
-        }
+        report_file.rewind()?;
+        report_file.take(MAX_REPORT_BYTES).read_to_end(&mut report)?;
         Ok(verdict(status, &report, in_time, allowance))
     }
+}
+
+fn memory_file(name: &str) -> std::io::Result<File> {
+    Ok(File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?))
 }
 
 /// Waits for the child's end; false when `limit` is over before it.
@@ -136,34 +152,46 @@ fn verdict(status: ExitStatus, report: &[u8], in_time: bool, allowance: Allowanc
             Err(error) => Verdict::Failed(Refusal::internal("reading the compile worker's report", error)),
         };
     }
-    let text = String::from_utf8_lossy(report);
-    let signal = status.signal().map(|number| number == Signal::XCPU.as_raw());
-    match (in_time, signal) {
-        (false, _) => Verdict::Failed(Refusal::new(
+    if !in_time {
+        let seconds = allowance.wall.as_secs();
+        let message = format!("compiling took longer than {seconds} s; the machine may be busy: try again");
+        return Verdict::Failed(Refusal::new(Code::CompileTimeout, message));
+    }
+    let killed_by = |signal: Signal| status.signal() == Some(signal.as_raw());
+    let refused = |code, message: String| Verdict::Refused(Refusal::new(code, message));
+    if killed_by(Signal::XCPU) {
+        let seconds = allowance.cpu.as_secs();
+        refused(
             Code::CompileTimeout,
             format!(
-                "compiling took longer than {} s; the machine may be busy: try again",
-                allowance.wall.as_secs()
+                "compiling needs more than {seconds} s of CPU time, which is what a component of this size gets; split its largest functions"
             ),
-        )),
-        (true, Some(true)) => Verdict::Refused(Refusal::new(
-            Code::CompileTimeout,
-            format!(
-                "compiling needs more than {} s of CPU time, which is what a component of this size gets; \
-                 split its largest functions",
-                allowance.cpu.as_secs()
-            ),
-        )),
-        // Out of address space, or of stack: Rust aborts.
-        (true, Some(false)) => Verdict::Refused(Refusal::new(
+        )
+    } else if killed_by(Signal::ABORT) || killed_by(Signal::SEGV) || killed_by(Signal::BUS) {
+        // Rust aborts when there is no memory, and a stack that is too small is a fault.
+        let mib = allowance.memory_bytes >> 20;
+        refused(
+            Code::ComponentTooComplex,
+            format!("compiling needs more memory ({mib} MiB) or stack than a component of this size gets"),
+        )
+    } else if killed_by(Signal::XFSZ) {
+        let mib = allowance.artefact_bytes >> 20;
+        refused(
             Code::ComponentTooComplex,
             format!(
-                "compiling needs more than {} MiB of memory, which is what a component of this size gets",
-                allowance.memory_bytes >> 20
+                "the compiled code is larger than {mib} MiB, which is what a component of this size gets"
             ),
-        )),
-        (true, None) => {
-            Verdict::Failed(Refusal::internal("the compile worker", format!("{status}: {}", text.trim())))
-        }
+        )
+    } else if status.code() == Some(PANICKED) {
+        // The toolchain's crates assert what a hostile component can make false.
+        let text = String::from_utf8_lossy(report);
+        refused(
+            Code::ComponentInvalid,
+            format!("the compiler could not make sense of the component: {}", text.trim()),
+        )
+    } else {
+        // Killed by somebody else, or not started: nothing that the bytes are to blame for.
+        let text = String::from_utf8_lossy(report);
+        Verdict::Failed(Refusal::internal("the compile worker", format!("{status} {}", text.trim())))
     }
 }

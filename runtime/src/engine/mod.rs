@@ -156,10 +156,10 @@ impl Engines {
             return Ok(Some(component.clone()));
         }
         let engines = self.clone();
-        blocking(move || engines.from_disk(digest)).await?
+        blocking(move || engines.find_on_disk(digest)).await?
     }
 
-    fn from_disk(&self, digest: Digest) -> Result<Option<Arc<Component>>, Refusal> {
+    fn find_on_disk(&self, digest: Digest) -> Result<Option<Arc<Component>>, Refusal> {
         let reading = |error| Refusal::internal("reading the artefact cache", error);
         if let Some(refusal) = self.artefacts.recall(&self.plain.name, &digest).map_err(reading)? {
             return Err(refusal);
@@ -204,7 +204,13 @@ impl Engines {
         let found = self.artefacts.find(&name, &digest).map_err(storing)?.ok_or_else(|| {
             Refusal::internal("reading the artefact cache", "what was just compiled is gone")
         })?;
-        self.load(digest, flavour, &found)
+        self.load(digest, flavour, &found).inspect_err(|refusal| {
+            let forgotten = self.artefacts.remove(&name, &digest);
+            let remembered = self.artefacts.remember(&self.plain.name, &digest, refusal);
+            if let Err(error) = forgotten.and(remembered) {
+                tracing::warn!(%digest, %error, "a component that cannot be loaded will be compiled again");
+            }
+        })
     }
 
     /// Maps an artefact whose seal was checked.
@@ -215,7 +221,11 @@ impl Engines {
         // `artefacts`).
         #[allow(unsafe_code)]
         let code = unsafe { wasmtime::component::Component::deserialize_file(engine, found.path()) }
-            .map_err(|error| Refusal::internal("loading the compiled component", format!("{error:#}")))?;
+            .map_err(|error| {
+                // It is intact, so it is more than the pool has room for.
+                let message = format!("the component needs more than a task can have: {error:#}");
+                Refusal::new(Code::ComponentTooComplex, message)
+            })?;
         let About { core_instances, compiled_ms, size } = found.about;
         let component = Component { digest, flavour, code, core_instances, compiled_ms, size };
         let component = Arc::new(component);

@@ -36,8 +36,12 @@ pub struct Caps {
     pub br_table: u32,
     /// Blocks within blocks in one function.
     pub block_nesting: u32,
-    /// Entries of one import, export, data, element, type, alias or canonical section.
+    /// Data segments of one core module: Go and StarlingMonkey have ten thousand and more.
+    pub data_segments: u32,
+    /// Entries of any other section.
     pub entries: u32,
+    /// Sections of the whole component.
+    pub sections: u64,
 }
 
 impl Default for Caps {
@@ -52,7 +56,9 @@ impl Default for Caps {
             locals: 5_000,
             br_table: 16_384,
             block_nesting: 2_000,
+            data_segments: 100_000,
             entries: 10_000,
+            sections: 50_000,
         }
     }
 }
@@ -101,8 +107,14 @@ pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
     let mut frames: Vec<Frame> = Vec::new();
     let mut modules = 0;
     let mut functions = 0;
+    let mut sections = 0;
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload? {
+        let payload = payload?;
+        if !matches!(payload, Payload::CodeSectionEntry(_)) {
+            sections += 1;
+            at_most("sections", sections, caps.sections)?;
+        }
+        match payload {
             Payload::Version { encoding, .. } => {
                 if frames.is_empty() {
                     seen.core_module = encoding == Encoding::Module;
@@ -130,11 +142,15 @@ pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
             Payload::CodeSectionEntry(body) => function(&body, caps)?,
             Payload::TypeSection(r) => entries("types", r.count(), r.range(), caps)?,
             Payload::ImportSection(r) => entries("imports", r.count(), r.range(), caps)?,
+            Payload::GlobalSection(r) => entries("globals", r.count(), r.range(), caps)?,
             Payload::TableSection(r) => entries("tables", r.count(), r.range(), caps)?,
             Payload::MemorySection(r) => entries("memories", r.count(), r.range(), caps)?,
             Payload::ExportSection(r) => entries("exports", r.count(), r.range(), caps)?,
             Payload::ElementSection(r) => entries("element segments", r.count(), r.range(), caps)?,
-            Payload::DataSection(r) => entries("data segments", r.count(), r.range(), caps)?,
+            Payload::DataSection(r) => {
+                claim("data segments", r.count(), r.range())?;
+                at_most("data segments", r.count().into(), caps.data_segments.into())?;
+            }
             Payload::CoreTypeSection(r) => entries("core types", r.count(), r.range(), caps)?,
             Payload::ComponentTypeSection(r) => entries("component types", r.count(), r.range(), caps)?,
             Payload::ComponentCanonicalSection(r) => {
@@ -183,7 +199,7 @@ pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
                     if export.kind == ComponentExternalKind::Component {
                         let frame = top(&mut frames)?;
                         let cost = component(frame, export.index)?;
-                        frame.components.push(cost);
+                        push(frame, cost)?;
                     }
                 }
             }
@@ -192,7 +208,7 @@ pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
                     match frames.last_mut() {
                         // Modules have an index space of their own.
                         Some(_) if done.module => {}
-                        Some(parent) => parent.components.push(done.cost),
+                        Some(parent) => push(parent, done.cost)?,
                         None => seen.core_instances = done.cost.core,
                     }
                 }
@@ -215,6 +231,13 @@ fn component(frame: &Frame, index: u32) -> Result<Cost, Refusal> {
         .ok_or_else(|| invalid("instantiates a component that does not exist"))
 }
 
+/// Adds to the component index space. The validator allows as many.
+fn push(frame: &mut Frame, cost: Cost) -> Result<(), Refusal> {
+    const MAX_COMPONENTS: u64 = 1000;
+    frame.components.push(cost);
+    at_most("components", frame.components.len() as u64, MAX_COMPONENTS)
+}
+
 /// Follows an alias that brings a component into the index space.
 fn alias_component(alias: &ComponentAlias<'_>, frames: &mut [Frame]) -> Result<(), Refusal> {
     match alias {
@@ -225,8 +248,7 @@ fn alias_component(alias: &ComponentAlias<'_>, frames: &mut [Frame]) -> Result<(
                 .and_then(|at| frames.get(at))
                 .ok_or_else(|| invalid("an alias points outside the component"))?;
             let cost = component(outer, *index)?;
-            top(frames)?.components.push(cost);
-            Ok(())
+            push(top(frames)?, cost)
         }
         ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
             Err(hidden("takes a component out of an instance"))
@@ -262,7 +284,7 @@ fn function(body: &FunctionBody<'_>, caps: &Caps) -> Result<(), Refusal> {
 /// Checks the number of entries that a section claims, before anyone believes it.
 fn entries(what: &str, count: u32, section: Range<usize>, caps: &Caps) -> Result<(), Refusal> {
     claim(what, count, section)?;
-    at_most(&format!("{what} in one section"), count.into(), caps.entries.into())
+    at_most(what, count.into(), caps.entries.into())
 }
 
 /// Every entry has one byte at least.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::escape_guest_text;
+
 /// The stable `code` of a refusal, as in the HTTP contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,7 +69,8 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that has no place in the bytes.
     pub fn new(code: Code, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), offset: None }
+        // Names of imports and exports are the guest's own words.
+        Refusal { code, message: escape_guest_text(&message.into()), offset: None }
     }
 
     /// The runtime's own fault, with what it was doing.
@@ -78,10 +81,8 @@ impl Refusal {
 
 impl From<wasmparser::BinaryReaderError> for Refusal {
     fn from(error: wasmparser::BinaryReaderError) -> Refusal {
-        Refusal {
-            code: Code::ComponentInvalid,
-            message: format!("{} (at byte {})", error.message(), error.offset()),
-            offset: Some(error.offset() as u64),
-        }
+        let message = format!("{} (at byte {})", error.message(), error.offset());
+        let offset = Some(error.offset() as u64);
+        Refusal { offset, ..Refusal::new(Code::ComponentInvalid, message) }
     }
 }

@@ -25,6 +25,12 @@ const CORE_FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::EXTENDED_CONST);
 
+/// Largest image of a memory that is mostly empty; a dense one may be larger.
+const MAX_SPARSE_IMAGE: u64 = 1 << 20;
+
+/// Stacks for each task on the concurrent engine: its async subtasks need one each.
+const STACKS_PER_CONCURRENT_TASK: u32 = 64;
+
 /// Which of the two engines a component runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavour {
@@ -65,9 +71,15 @@ pub fn compiler(flavour: Flavour) -> Config {
         .consume_fuel(true)
         .operator_cost(operator_cost())
         .epoch_interruption(true)
+        // wasmtime's own adapters between composed components need it. Guests do not get it: the worker
+        // validates them with `Flavour::features`.
+        .wasm_multi_memory(true)
         .relaxed_simd_deterministic(true)
         .concurrency_support(flavour == Flavour::Concurrent)
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        // A byte at each end of a memory makes an image of all that lies between: no artefact may be
+        // many times larger than its component.
+        .memory_guaranteed_dense_image_size(MAX_SPARSE_IMAGE);
     config
 }
 
@@ -94,12 +106,16 @@ pub fn runner(flavour: Flavour, instances: u32) -> Config {
 
     let mode = crate::limits::Mode::Dev;
     let most = |budget: Budget| u32::try_from(budget.bounds(mode).max).unwrap_or(u32::MAX);
+    let stacks = match flavour {
+        Flavour::Plain => instances,
+        Flavour::Concurrent => instances.saturating_mul(STACKS_PER_CONCURRENT_TASK),
+    };
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(most(Budget::Instances)))
         .total_memories(instances.saturating_mul(most(Budget::Memories)))
         .total_tables(instances.saturating_mul(most(Budget::Tables)))
-        .total_stacks(instances)
+        .total_stacks(stacks)
         .max_component_instance_size(MAX_INSTANCE_METADATA)
         .max_core_instance_size(MAX_INSTANCE_METADATA)
         .max_core_instances_per_component(CORE_INSTANCES)

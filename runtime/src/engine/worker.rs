@@ -1,7 +1,7 @@
 //! The compile worker: the other side of [`super::compiler`], in a process of its own.
 //!
 //! The same binary, started as `omnimind compile-worker` with the submitted bytes on standard input,
-//! the artefact's file as standard output and a pipe for one line of report on standard error. The
+//! the artefact's file as standard output and a file in memory for the report as standard error. The
 //! first thing it does is to give up everything it does not need: it can neither outlive its parent,
 //! nor open a file, nor use more CPU time or address space than it was started with.
 
@@ -14,9 +14,6 @@ use wasmparser::Validator;
 use super::refusal::{Code, Refusal};
 use super::settings::{self, Flavour};
 use super::{adapt, prescan};
-
-/// Bytes of artefact that are accepted: far above what the largest accepted component needs.
-const MAX_ARTEFACT_BYTES: u64 = 2 << 30;
 
 /// The one line of report.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,8 +31,8 @@ pub enum Report {
 }
 
 /// Runs the worker to its end; the exit code is 0 whenever a report was written.
-pub fn run(cpu_seconds: u64, memory_bytes: u64) -> std::io::Result<()> {
-    give_up_rights(cpu_seconds, memory_bytes)?;
+pub fn run(cpu_seconds: u64, memory_bytes: u64, artefact_bytes: u64) -> std::io::Result<()> {
+    give_up_rights(cpu_seconds, memory_bytes, artefact_bytes)?;
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes)?;
     let report = match compile(&bytes) {
@@ -71,17 +68,20 @@ fn compile(submitted: &[u8]) -> Result<(Vec<u8>, Report), Refusal> {
     Ok((artefact, Report::Compiled { concurrent, core_instances: seen.core_instances }))
 }
 
-/// Finds the engine whose features suffice. The first refusal is the one worth reading.
+/// Finds the engine whose features suffice. Of two refusals, the one that read further says more.
 fn validate(component: &[u8]) -> Result<Flavour, Refusal> {
     let valid = |flavour: Flavour| {
         Validator::new_with_features(flavour.features()).validate_all(component).map(|_| flavour)
     };
     valid(Flavour::Plain)
-        .or_else(|plain| valid(Flavour::Concurrent).map_err(|_| plain))
+        .or_else(|plain| {
+            valid(Flavour::Concurrent)
+                .map_err(|concurrent| if concurrent.offset() > plain.offset() { concurrent } else { plain })
+        })
         .map_err(Refusal::from)
 }
 
-fn give_up_rights(cpu_seconds: u64, memory_bytes: u64) -> std::io::Result<()> {
+fn give_up_rights(cpu_seconds: u64, memory_bytes: u64, artefact_bytes: u64) -> std::io::Result<()> {
     let limit =
         |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     // The soft limit's signal says that it was CPU time; the hard one a second later is for a
@@ -89,7 +89,7 @@ fn give_up_rights(cpu_seconds: u64, memory_bytes: u64) -> std::io::Result<()> {
     setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 1) })?;
     limit(Resource::As, memory_bytes)?;
     limit(Resource::Core, 0)?;
-    limit(Resource::Fsize, MAX_ARTEFACT_BYTES)?;
+    limit(Resource::Fsize, artefact_bytes)?;
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::nice(10)?;

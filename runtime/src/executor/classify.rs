@@ -3,14 +3,16 @@
 //! wasmtime gives typed errors for traps; some limits it reports only as text. Those texts are pinned
 //! here and in the tests, which fail when an upgrade changes one.
 
-use wasmtime::{Trap, WasmBacktrace};
+use std::fmt::{self, Write as _};
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::control::Ended;
 use super::prepared::Prepared;
 use crate::host::Stop;
 use crate::limits::{Budget, Exhausted, Ledger, Refusal};
-use crate::task::{Failure, FailureKind, escape_guest_text};
+use crate::task::{End, Failure, FailureKind, escape_guest_text};
 
 /// wasmtime's words where it has no type. Each is met by a hostile guest in the tests.
 const HANDLES_FULL: &str = "store handle limit exceeded";
@@ -20,6 +22,19 @@ const MEMORIES_FULL: &str = "resource limit exceeded: memory count too high";
 const TABLES_FULL: &str = "resource limit exceeded: table count too high";
 
 const MAX_FRAMES: usize = 20;
+
+/// Longest symbol that is demangled. The work can be far more than the length: longer ones stay as they are.
+const MAX_SYMBOL: usize = 512;
+/// Bytes kept of a frame's name.
+const MAX_NAME: usize = 256;
+
+/// What wasmtime says of an initial size that the limiter refused.
+fn refused_words(budget: Budget) -> &'static str {
+    match budget {
+        Budget::MemoryBytes => "memory minimum size",
+        _ => "table minimum size",
+    }
+}
 
 /// What is known when a call has failed.
 pub(super) struct Scene<'a> {
@@ -31,22 +46,25 @@ pub(super) struct Scene<'a> {
 
 /// How a call that returned an error ended.
 pub(super) enum Verdict {
-    Failed(Box<Failure>),
-    Cancelled,
+    Ended(End),
     /// A command's `exit(0)`.
     Exited,
+}
+
+fn failed(failure: Failure) -> End {
+    End::Failed(Box::new(failure))
 }
 
 impl Scene<'_> {
     /// Classifies `error`.
     pub fn classify(&self, error: &wasmtime::Error) -> Verdict {
         if let Some(ended) = error.downcast_ref::<Ended>() {
-            return self.ended(*ended);
+            return Verdict::Ended(self.ended(*ended));
         }
         if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
             return match (code, self.prepared.kind()) {
                 (0, super::Kind::Command) => Verdict::Exited,
-                _ => Verdict::Failed(Box::new(exited(*code))),
+                _ => Verdict::Ended(failed(exited(*code))),
             };
         }
         let mut failure = match error.downcast_ref::<Trap>() {
@@ -56,22 +74,17 @@ impl Scene<'_> {
         if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
             failure.backtrace = frames(backtrace);
         }
-        Verdict::Failed(Box::new(failure))
+        Verdict::Ended(failed(failure))
     }
 
     /// The end that came from outside.
-    pub fn ended(&self, ended: Ended) -> Verdict {
+    pub fn ended(&self, ended: Ended) -> End {
         match ended {
-            Ended::Cancelled => Verdict::Cancelled,
+            Ended::Cancelled => End::Cancelled,
             Ended::Deadline => {
                 let limit = self.ledger.limits().get(Budget::WallMs);
                 let message = format!("the task was still running after {limit} ms");
-                Verdict::Failed(Box::new(self.limit(
-                    FailureKind::DeadlineExceeded,
-                    Budget::WallMs,
-                    None,
-                    message,
-                )))
+                failed(self.limit(FailureKind::DeadlineExceeded, Budget::WallMs, None, message))
             }
         }
     }
@@ -85,6 +98,11 @@ impl Scene<'_> {
             asked,
             format!("the output is larger than {limit}"),
         )
+    }
+
+    /// For a guest that gave up by itself after a growth was refused.
+    pub fn refusal_hint(&self) -> Option<String> {
+        self.refusal.map(|Refusal { budget, asked }| self.hint(budget, Some(asked)))
     }
 
     fn trapped(&self, trap: Trap) -> Failure {
@@ -122,33 +140,36 @@ impl Scene<'_> {
         if let Some(wasmtime::component::ResourceTableError::Full) = error.downcast_ref() {
             return self.handles_full();
         }
-        let text = format!("{error:#}");
-        let contract = |budget, kind, needed: u64, what: &str| {
-            self.limit(kind, budget, Some(needed), format!("the component makes {needed} {what}"))
-        };
-        if text.contains(HANDLES_FULL) {
+        if let Some(pool) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+            // A permit is held for every store; only async subtasks, which need stacks, can get here.
+            return Failure::new(FailureKind::HostError, format!("the engine's pool is exhausted: {pool}"));
+        }
+        // The cause alone: the chain above it holds a backtrace, whose names the guest chose.
+        let text = error.root_cause().to_string();
+        let component = &self.prepared.component;
+        if text.ends_with(HANDLES_FULL) {
             self.handles_full()
-        } else if text.contains(INSTANCES_FULL) {
-            let needed = self.prepared.component.core_instances;
-            contract(Budget::Instances, FailureKind::InstanceLimit, needed, "core instances")
-        } else if text.contains(MEMORIES_FULL) {
-            contract(Budget::Memories, FailureKind::MemoryLimit, self.prepared.memories, "linear memories")
-        } else if text.contains(TABLES_FULL) {
-            contract(Budget::Tables, FailureKind::TableLimit, self.prepared.tables, "tables")
-        } else if text.contains(CARRY_FULL) {
+        } else if text.starts_with(INSTANCES_FULL) {
+            let message = format!("the component makes {} core instances", component.core_instances);
+            self.limit(FailureKind::InstanceLimit, Budget::Instances, Some(component.core_instances), message)
+        } else if text.starts_with(MEMORIES_FULL) {
+            let message = format!("the component makes {} linear memories", self.prepared.memories);
+            self.limit(FailureKind::MemoryLimit, Budget::Memories, Some(self.prepared.memories), message)
+        } else if text.starts_with(TABLES_FULL) {
+            let message = format!("the component makes {} tables", self.prepared.tables);
+            self.limit(FailureKind::TableLimit, Budget::Tables, Some(self.prepared.tables), message)
+        } else if text.ends_with(CARRY_FULL) {
             // The result of `run` is read when no guest frame is left on the stack.
             match error.downcast_ref::<WasmBacktrace>() {
                 None => self.output_too_large(None),
                 Some(_) => self.carry_full(),
             }
-        } else if self.refusal.is_some() {
+        } else if self.refusal.is_some_and(|refusal| text.contains(refused_words(refusal.budget))) {
             // A memory or table whose initial size was refused: the component was not instantiated.
             self.growth_refused()
         } else {
-            Failure::new(
-                FailureKind::AbiViolation,
-                format!("the guest broke the canonical ABI: {}", escape_guest_text(&text)),
-            )
+            let text = escape_guest_text(&text);
+            Failure::new(FailureKind::AbiViolation, format!("the guest broke the canonical ABI: {text}"))
         }
     }
 
@@ -248,6 +269,7 @@ pub(super) fn guest_error(text: &str) -> Failure {
 
 /// A program that ended itself.
 pub(super) fn exited(code: i32) -> Failure {
+    // WASI 0.2 tells success from failure and nothing more: an adapted program's code is lost on the way.
     let mut failure = Failure::new(FailureKind::GuestError, format!("the guest exited with code {code}"));
     failure.exit_code = Some(code);
     failure
@@ -282,18 +304,36 @@ fn snake_case(name: &str) -> String {
 }
 
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
-    backtrace
-        .frames()
-        .iter()
-        .take(MAX_FRAMES)
+    let frames = backtrace.frames().iter().take(MAX_FRAMES);
+    frames
         .map(|frame| {
             let offset = frame.func_offset().map(|at| format!("+{at:#x}")).unwrap_or_default();
             match frame.func_name() {
-                Some(name) => {
-                    format!("{}{offset}", escape_guest_text(&format!("{:#}", rustc_demangle::demangle(name))))
-                }
+                Some(symbol) => format!("{}{offset}", name(symbol)),
                 None => format!("function {}{offset}", frame.func_index()),
             }
         })
         .collect()
+}
+
+/// A function's name, demangled where that is sure to be cheap. The guest chose it.
+fn name(symbol: &str) -> String {
+    let mut name = Bounded(String::new());
+    if symbol.len() > MAX_SYMBOL || write!(name, "{:#}", rustc_demangle::demangle(symbol)).is_err() {
+        name.0 = symbol.chars().take(MAX_NAME).collect();
+    }
+    escape_guest_text(&name.0).replace(['\n', '\t'], " ")
+}
+
+/// Stops a writer that writes too much.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() > MAX_NAME {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
 }

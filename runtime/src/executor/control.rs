@@ -13,6 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
+use crate::engine::TICK;
+
+/// How long after its end a task may go on before the answer is given without it.
+pub const OVERDUE: Duration = Duration::from_millis(40);
+
 /// A handle on one execution; clones are the same handle.
 #[derive(Clone, Debug)]
 pub struct Control(Arc<State>);
@@ -61,6 +66,7 @@ impl Control {
         self.0.begun_ns.store(nanoseconds(now), Ordering::Release);
         // It may have been cancelled before it began.
         self.0.end_ns.fetch_min(nanoseconds(now.saturating_add(wall)), Ordering::AcqRel);
+        self.0.moved.notify_waiters();
     }
 
     /// Asks the guest to stop, and ends it when `grace` is over.
@@ -101,6 +107,25 @@ impl Control {
         }
     }
 
+    /// Waits until the end has been reached for longer than [`OVERDUE`].
+    pub(super) async fn overdue(&self) -> Ended {
+        loop {
+            let mut moved = pin!(self.0.moved.notified());
+            moved.as_mut().enable();
+            let ended = self.check();
+            let left = if ended.is_ok() { self.left() } else { Duration::ZERO };
+            tokio::select! {
+                () = tokio::time::sleep(left.saturating_add(OVERDUE)) => {
+                    if let Err(ended) = self.check() {
+                        return ended;
+                    }
+                }
+                // An end that was moved while it was being waited for counts anew.
+                () = moved, if ended.is_ok() => {}
+            }
+        }
+    }
+
     /// Runs `guest` until it is done or ended. When it is ended the future is dropped, and with it
     /// whatever host call it was waiting in. Also returns the CPU time of the thread while it ran.
     pub(super) async fn supervise<T>(&self, guest: impl Future<Output = T>) -> (Result<T, Ended>, Duration) {
@@ -109,11 +134,13 @@ impl Control {
             return (Err(ended), cpu);
         }
         let mut guest = pin!(guest);
-        // Most tasks never wait: no timer is made before the first time the guest does.
+        // Most tasks are over at the first look: for them there is no timer, and no system call for the
+        // CPU's clock. The first slice lasts a tick at most, so its wall time will do, cut where the
+        // thread was kept from running.
         let first = poll_fn(|cx| {
-            let begun = thread_cpu();
+            let begun = Instant::now();
             let polled = guest.as_mut().poll(cx);
-            cpu += thread_cpu().saturating_sub(begun);
+            cpu += begun.elapsed().min(TICK * 2);
             Poll::Ready(polled)
         });
         if let Poll::Ready(value) = first.await {

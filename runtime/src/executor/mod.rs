@@ -19,12 +19,13 @@ use tokio::runtime::Handle;
 use wasmtime::AsContextMut;
 use wasmtime::component::Linker;
 
-pub use control::Control;
+pub use control::{Control, OVERDUE};
 pub use prepared::{Kind, Prepared};
 pub use store::Ctx;
 pub use threads::GuestThreads;
 
 use classify::{Scene, Verdict};
+use control::Ended;
 use prepared::Entry;
 
 use crate::engine::{Component, Digest, ENGINE_VERSION, Engines, Flavour, Refusal};
@@ -121,37 +122,30 @@ impl Executor {
     }
 
     /// Runs `job` to its end. Dropping the future ends the guest.
+    ///
+    /// The answer is never later than the end by more than [`OVERDUE`], even where the guest's thread is
+    /// caught in an operation that nothing can interrupt (a bulk memory operation, the lifting of a long
+    /// string): the store and its place in the pool are then given up when that operation is done.
     pub async fn execute(&self, job: Job) -> Outcome {
         let queued = Instant::now();
-        let permits = self.engines.permits(job.prepared.component.flavour);
-        let permit = match permits {
+        let permit = match self.engines.permits(job.prepared.component.flavour) {
             Ok(permits) => permits.acquire_owned().await.ok(),
             Err(_) => None,
         };
-        let queue = queued.elapsed();
-        let (attempt, limits) = (job.attempt, job.limits);
+        let execution = Arc::new(Execution::new(&job, queued.elapsed()));
+        let running = execution.clone();
         let mut guest = AbortOnDrop(self.guests.spawn(async move {
             // The permit goes when the store is gone, not when the answer is.
             let _permit = permit;
-            run(job, queue).await
+            running.run(job).await
         }));
-        match (&mut guest.0).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
+        tokio::select! {
+            biased;
+            joined = &mut guest.0 => joined.unwrap_or_else(|error| {
                 let failure = Failure::new(FailureKind::HostError, format!("the task's thread: {error}"));
-                Outcome {
-                    end: End::Failed(Box::new(failure)),
-                    receipt: receipt(
-                        &Ledger::new(limits),
-                        attempt,
-                        queue,
-                        Duration::ZERO,
-                        Duration::ZERO,
-                        None,
-                    ),
-                    log: Default::default(),
-                }
-            }
+                execution.outcome(End::Failed(Box::new(failure)), Duration::ZERO)
+            }),
+            ended = execution.control.overdue() => execution.overdue(ended),
         }
     }
 
@@ -185,76 +179,129 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit, elsewhere.
 pub async fn run(job: Job, queue: Duration) -> Outcome {
-    let Job { prepared, input, limits, control, journal, .. } = job;
-    let ledger = Arc::new(Ledger::new(limits));
-    ledger.record(Budget::InputBytes, input.len() as u64);
-    let log = LogSink::new(ledger.clone(), journal.clone());
-    let command = prepared.kind() == Kind::Command;
-    let output = command.then(|| OutputSink::new(ledger.clone()));
-    let stdio = Stdio {
-        // A task gets its input as an argument; reading standard input as well would be a second copy.
-        input: if command { input.clone() } else { Arc::default() },
-        output: output.clone(),
-        log: log.clone(),
-        args: job.args,
-        env: job.env,
-        ledger: ledger.clone(),
-    };
-    let task = TaskContext::new(job.task_id.to_string(), job.attempt, job.metadata, control.asked(), journal);
-    let clock = job.deterministic.then(|| Arc::new(VirtualClock::default()));
-    let host = HostCtx::new(ledger.clone(), stdio, task, clock);
+    Execution::new(&job, queue).run(job).await
+}
 
-    control.begin(Duration::from_millis(limits.get(Budget::WallMs)));
-    let engine = prepared.component.code.engine();
-    let made = store::new(engine, Ctx::new(ledger.clone(), host), control.clone());
-    let (end, cpu) = match made {
-        Err(error) => {
-            let failure = Failure::new(FailureKind::HostError, format!("making the store: {error:#}"));
-            (End::Failed(Box::new(failure)), Duration::ZERO)
-        }
-        Ok(mut store) => {
-            let (called, cpu) = control.supervise(call(&mut store, &prepared, &input)).await;
-            // In a store that was ended in the middle the count of fuel may be a little old.
-            let _ = store::record(&mut store.as_context_mut(), &ledger);
-            let scene =
-                Scene { prepared: &prepared, ledger: &ledger, refusal: store.data().limiter.refusal() };
-            let exited = || output.as_ref().map(OutputSink::take).unwrap_or_default();
-            let verdict = match called {
-                Err(ended) => Err(scene.ended(ended)),
-                Ok(Err(error)) => Err(scene.classify(&error)),
-                Ok(Ok(Returned::Output(bytes))) => {
-                    let size = bytes.len() as u64;
-                    ledger.record(Budget::OutputBytes, size);
-                    match size > limits.get(Budget::OutputBytes) {
-                        true => Err(Verdict::Failed(Box::new(scene.output_too_large(Some(size))))),
-                        false => Ok(bytes),
-                    }
-                }
-                Ok(Ok(Returned::Exited)) => Ok(exited()),
-                Ok(Ok(Returned::Error(failure))) => Err(Verdict::Failed(failure)),
-            };
-            let end = match verdict {
-                Ok(output) => End::Completed(output),
-                Err(Verdict::Exited) => End::Completed(exited()),
-                Err(Verdict::Failed(failure)) => End::Failed(failure),
-                Err(Verdict::Cancelled) => End::Cancelled,
-            };
-            (end, cpu)
-        }
-    };
-    if matches!(&end, End::Failed(failure) if failure.kind == FailureKind::FuelExhausted) {
-        ledger.record(Budget::Fuel, limits.get(Budget::Fuel));
+/// What of one execution outlives its store.
+struct Execution {
+    prepared: Arc<Prepared>,
+    ledger: Arc<Ledger>,
+    control: Control,
+    log: LogSink,
+    attempt: u32,
+    queue: Duration,
+}
+
+impl Execution {
+    fn new(job: &Job, queue: Duration) -> Execution {
+        let ledger = Arc::new(Ledger::new(job.limits));
+        ledger.record(Budget::InputBytes, job.input.len() as u64);
+        let log = LogSink::new(ledger.clone(), job.journal.clone());
+        let (prepared, control) = (job.prepared.clone(), job.control.clone());
+        Execution { prepared, ledger, control, log, attempt: job.attempt, queue }
     }
-    ledger.record(Budget::Instances, prepared.component.core_instances);
-    ledger.record(Budget::Memories, prepared.memories);
-    ledger.record(Budget::Tables, prepared.tables);
-    let wall = control.elapsed();
-    ledger.record(Budget::WallMs, milliseconds(wall));
-    let stopped_by = match &end {
-        End::Failed(failure) => failure.limit.clone(),
-        _ => None,
-    };
-    Outcome { end, receipt: receipt(&ledger, job.attempt, queue, wall, cpu, stopped_by), log: log.take() }
+
+    async fn run(&self, job: Job) -> Outcome {
+        let Execution { prepared, ledger, control, log, .. } = self;
+        let command = prepared.kind() == Kind::Command;
+        let output = command.then(|| OutputSink::new(ledger.clone()));
+        let stdio = Stdio {
+            // A task gets its input as an argument; on standard input it would be a second copy.
+            input: if command { job.input.clone() } else { Arc::default() },
+            output: output.clone(),
+            log: log.clone(),
+            args: job.args,
+            env: job.env,
+            ledger: ledger.clone(),
+        };
+        let clock = job.deterministic.then(|| Arc::new(VirtualClock::default()));
+        let task_id = match job.deterministic {
+            true => deterministic_id(prepared, &job.input),
+            false => job.task_id,
+        };
+        let task = TaskContext::new(task_id, job.attempt, job.metadata, control.asked(), job.journal);
+        let host = HostCtx::new(ledger.clone(), stdio, task, clock);
+
+        control.begin(Duration::from_millis(ledger.limits().get(Budget::WallMs)));
+        let engine = prepared.component.code.engine();
+        let mut store = match store::new(engine, Ctx::new(ledger.clone(), host), control.clone()) {
+            Ok(store) => store,
+            Err(error) => {
+                let failure = Failure::new(FailureKind::HostError, format!("making the store: {error:#}"));
+                return self.outcome(End::Failed(Box::new(failure)), Duration::ZERO);
+            }
+        };
+        let (called, cpu) = control.supervise(call(&mut store, prepared, &job.input)).await;
+        // In a store that was ended in the middle the count of fuel may be a little old.
+        let _ = store::record(&mut store.as_context_mut(), ledger);
+        let scene = Scene { refusal: store.data().blamed_refusal(), ..self.scene() };
+        let written = || output.as_ref().map(OutputSink::take).unwrap_or_default();
+        let end = match called {
+            Err(ended) => scene.ended(ended),
+            Ok(Ok(Returned::Output(output))) => self.checked(output),
+            Ok(Ok(Returned::Exited)) => End::Completed(written()),
+            Ok(Ok(Returned::Error(mut failure))) => {
+                failure.hint = scene.refusal_hint();
+                End::Failed(failure)
+            }
+            Ok(Err(error)) => match scene.classify(&error) {
+                Verdict::Exited => End::Completed(written()),
+                Verdict::Ended(end) => end,
+            },
+        };
+        self.outcome(end, cpu)
+    }
+
+    /// An output that is not larger than it may be.
+    fn checked(&self, output: Vec<u8>) -> End {
+        let size = output.len() as u64;
+        self.ledger.record(Budget::OutputBytes, size);
+        match size > self.ledger.limits().get(Budget::OutputBytes) {
+            true => End::Failed(Box::new(self.scene().output_too_large(Some(size)))),
+            false => End::Completed(output),
+        }
+    }
+
+    /// The answer while the guest's thread cannot be reached.
+    fn overdue(&self, ended: Ended) -> Outcome {
+        self.outcome(self.scene().ended(ended), self.control.elapsed())
+    }
+
+    fn scene(&self) -> Scene<'_> {
+        Scene { prepared: &self.prepared, ledger: &self.ledger, refusal: None }
+    }
+
+    /// The end, and everything that was counted until now.
+    fn outcome(&self, end: End, cpu: Duration) -> Outcome {
+        let Execution { prepared, ledger, .. } = self;
+        let wall = self.control.elapsed();
+        ledger.record(Budget::WallMs, milliseconds(wall));
+        ledger.record(Budget::Instances, prepared.component.core_instances);
+        ledger.record(Budget::Memories, prepared.memories);
+        ledger.record(Budget::Tables, prepared.tables);
+        let mut stopped_by = None;
+        if let End::Failed(failure) = &end {
+            stopped_by = failure.limit.clone();
+            if failure.kind == FailureKind::FuelExhausted {
+                ledger.record(Budget::Fuel, ledger.limits().get(Budget::Fuel));
+            }
+        }
+        let limits = ledger.limits();
+        let line = |budget: Budget| {
+            let used = budget.is_counted().then(|| ledger.used(budget));
+            (budget.name().into(), Used { asked: limits.asked(budget), used, limit: limits.get(budget) })
+        };
+        let receipt = Receipt {
+            budgets: Budget::ALL.into_iter().map(line).collect(),
+            stopped_by,
+            wall_ms: milliseconds(wall),
+            cpu_ms: milliseconds(cpu),
+            queue_ms: milliseconds(self.queue),
+            attempts: self.attempt,
+            engine: ENGINE_VERSION.into(),
+        };
+        Outcome { end, receipt, log: self.log.take() }
+    }
 }
 
 /// What a call that did not fail brought back.
@@ -274,6 +321,7 @@ async fn call(
     match &prepared.entry {
         Entry::Task(pre) => {
             let task = pre.instantiate_async(&mut *store).await?;
+            store.data_mut().instantiated = true;
             Ok(match task.call_run(store, input).await? {
                 Ok(output) => Returned::Output(output),
                 Err(text) => Returned::Error(Box::new(classify::guest_error(&text))),
@@ -281,6 +329,7 @@ async fn call(
         }
         Entry::Command(pre) => {
             let command = pre.instantiate_async(&mut *store).await?;
+            store.data_mut().instantiated = true;
             Ok(match command.wasi_cli_run().call_run(store).await? {
                 Ok(()) => Returned::Exited,
                 Err(()) => Returned::Error(Box::new(classify::exited(1))),
@@ -289,28 +338,13 @@ async fn call(
     }
 }
 
-fn receipt(
-    ledger: &Ledger,
-    attempts: u32,
-    queue: Duration,
-    wall: Duration,
-    cpu: Duration,
-    stopped_by: Option<String>,
-) -> Receipt {
-    let limits = ledger.limits();
-    let line = |budget: Budget| {
-        let used = budget.is_counted().then(|| ledger.used(budget));
-        (budget.name().to_owned(), Used { asked: limits.asked(budget), used, limit: limits.get(budget) })
-    };
-    Receipt {
-        budgets: Budget::ALL.into_iter().map(line).collect(),
-        stopped_by,
-        wall_ms: milliseconds(wall),
-        cpu_ms: milliseconds(cpu),
-        queue_ms: milliseconds(queue),
-        attempts,
-        engine: ENGINE_VERSION.to_owned(),
-    }
+/// What a deterministic guest sees as its task's id: the same for the same component and input.
+fn deterministic_id(prepared: &Prepared, input: &[u8]) -> TaskId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(prepared.component.digest.as_bytes()).update(input);
+    let mut material = [0; 16];
+    hasher.finalize_xof().fill(&mut material);
+    TaskId::of(material)
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -7,7 +7,7 @@ use wasmtime::{CallHook, Store, StoreContextMut, Trap, UpdateDeadline};
 
 use super::control::Control;
 use crate::host::{HostCtx, HostView, Stop};
-use crate::limits::{Budget, Ledger, Limiter};
+use crate::limits::{Budget, Ledger, Limiter, Refusal};
 
 /// Most bytes that one host call may carry out of the guest.
 const HOST_CALL_CARRY: u64 = 128 << 20;
@@ -24,7 +24,15 @@ pub struct Ctx {
     pub(super) limiter: Limiter,
     ledger: Arc<Ledger>,
     result_carry: usize,
+    /// Set once the component is instantiated: what fails before then failed for its initial sizes.
+    pub(super) instantiated: bool,
+    /// Refused growths seen so far, and the fuel used at the last.
+    refused: (u64, u64),
 }
+
+/// Fuel within which a guest that gives up after a refused growth does so: an allocator aborts at once,
+/// a language runtime prints a message first.
+const GIVES_UP_WITHIN: u64 = 10_000_000;
 
 impl Ctx {
     pub(super) fn new(ledger: Arc<Ledger>, host: HostCtx) -> Ctx {
@@ -35,7 +43,18 @@ impl Ctx {
             result_carry: usize::try_from(result_carry).unwrap_or(usize::MAX),
             ledger,
             host,
+            instantiated: false,
+            refused: (0, 0),
         }
+    }
+
+    /// The refused growth that an end right now is to be blamed on, if there is one.
+    pub(super) fn blamed_refusal(&self) -> Option<Refusal> {
+        if !self.instantiated {
+            return self.limiter.refusal();
+        }
+        let since = self.ledger.used(Budget::Fuel).saturating_sub(self.refused.1);
+        self.limiter.refusal().filter(|_| since < GIVES_UP_WITHIN)
     }
 }
 
@@ -87,6 +106,11 @@ fn boundary(mut store: StoreContextMut<'_, Ctx>, hook: CallHook, ledger: &Ledger
             record(&mut store, ledger)?;
         }
         CallHook::ReturningFromHost => {
+            // Growing is a call of the host too, so this is the moment after a refusal.
+            let refusals = store.data().limiter.refusals();
+            if refusals > store.data().refused.0 {
+                store.data_mut().refused = (refusals, ledger.used(Budget::Fuel));
+            }
             let calls = store.data_mut().host.take_uncharged_calls();
             if calls > 0 {
                 ledger.spend(Budget::HostCalls, calls).map_err(Stop::from)?;

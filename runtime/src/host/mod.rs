@@ -5,6 +5,7 @@
 //! that the guest can handle, except those that end the task: these are a [`Stop`].
 
 mod clocks;
+mod environment;
 mod io;
 mod random;
 mod sockets;
@@ -58,7 +59,7 @@ pub struct HostCtx {
     pub clock: Option<Arc<VirtualClock>>,
     random: random::Random,
     /// Made at the first call that needs it: most tasks never do, and it costs a microsecond.
-    wasi: Option<WasiCtx>,
+    wasi: Option<Box<WasiCtx>>,
     uncharged_calls: u64,
 }
 
@@ -103,7 +104,7 @@ impl WasiView for HostCtx {
             // imported (adapted guests do) and are refused at the call.
             let mut builder = WasiCtxBuilder::new();
             stdio.install(&mut builder);
-            builder.build()
+            Box::new(builder.build())
         });
         WasiCtxView { ctx, table }
     }
@@ -116,13 +117,13 @@ impl WasiView for HostCtx {
 pub fn add_to_linker<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     task_context::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
+    environment::add_to_linker(linker)?;
     io::add_to_linker(linker)?;
     random::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;
 
     let l = linker;
     wasi::cli::exit::add_to_linker::<T, WasiCli>(l, |t| t.host().call().cli())?;
-    wasi::cli::environment::add_to_linker::<T, WasiCli>(l, |t| t.host().call().cli())?;
     wasi::cli::stdin::add_to_linker::<T, WasiCli>(l, |t| t.host().call().cli())?;
     wasi::cli::stdout::add_to_linker::<T, WasiCli>(l, |t| t.host().call().cli())?;
     wasi::cli::stderr::add_to_linker::<T, WasiCli>(l, |t| t.host().call().cli())?;

@@ -17,7 +17,7 @@ const SEED: u64 = 0x006f_6d6e_696d_696e;
 /// A task's source of randomness, seeded at its first use.
 pub(super) struct Random {
     deterministic: bool,
-    source: Option<StdRng>,
+    source: Option<Box<StdRng>>,
 }
 
 impl Random {
@@ -27,9 +27,11 @@ impl Random {
 
     fn source(&mut self) -> &mut StdRng {
         let deterministic = self.deterministic;
-        self.source.get_or_insert_with(|| match deterministic {
-            true => StdRng::seed_from_u64(SEED),
-            false => StdRng::from_rng(&mut rand::rng()),
+        self.source.get_or_insert_with(|| {
+            Box::new(match deterministic {
+                true => StdRng::seed_from_u64(SEED),
+                false => StdRng::from_rng(&mut rand::rng()),
+            })
         })
     }
 }

@@ -46,8 +46,6 @@ impl Stdio {
             None => builder.stdout(Output { sink: self.log.clone(), ledger: ledger.clone() }),
         };
         builder.stderr(Output { sink: self.log.clone(), ledger: ledger.clone() });
-        // Programs expect their own name first.
-        builder.arg("task").args(&self.args).envs(&self.env);
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasData, Linker};
 
-use super::HostView;
+use super::{HostView, Stop, VirtualClock};
 use crate::bindings::omnimind::runtime::task_context::{self, Info};
 use crate::bindings::omnimind::runtime::types::{self, Error};
 use crate::limits::{Budget, Exhausted, Ledger};
-use crate::task::{Journal, escape_guest_text};
+use crate::task::{Journal, TaskId, escape_guest_text};
 
 /// Longest name of a checkpoint, in bytes.
 const MAX_NAME: usize = 128;
@@ -24,7 +24,7 @@ const CHECKPOINTS_PER_SECOND: u32 = 50;
 /// One task, as its guest sees it.
 pub struct TaskContext {
     /// The task's id.
-    pub task_id: String,
+    pub task_id: TaskId,
     /// This execution, from 1.
     pub attempt: u32,
     /// JSON text.
@@ -42,7 +42,7 @@ pub struct TaskContext {
 impl TaskContext {
     /// The context of one execution.
     pub fn new(
-        task_id: String,
+        task_id: TaskId,
         attempt: u32,
         metadata: String,
         cancelled: Arc<AtomicBool>,
@@ -89,6 +89,7 @@ impl Bucket {
 struct TaskContextView<'a> {
     task: &'a mut TaskContext,
     ledger: &'a Ledger,
+    clock: Option<&'a VirtualClock>,
 }
 
 struct TaskContexts;
@@ -108,50 +109,14 @@ impl From<Exhausted> for Error {
 }
 
 impl TaskContextView<'_> {
-    /// Pays for bytes that came in or go out.
-    fn carry(&self, bytes: usize) -> Result<(), Error> {
+    /// Pays for bytes that came in or go out, before anything is done with them.
+    fn carry(&self, bytes: usize) -> Result<(), Stop> {
         Ok(self.ledger.spend(Budget::HostCallBytes, bytes as u64)?)
     }
-}
 
-fn checked_name(name: &str) -> Result<(), Error> {
-    if name.is_empty() || name.len() > MAX_NAME {
-        return Err(Error::InvalidInput(format!(
-            "a checkpoint's name has 1 to {MAX_NAME} bytes, this one {}",
-            name.len()
-        )));
-    }
-    Ok(())
-}
-
-impl task_context::Host for TaskContextView<'_> {
-    fn describe(&mut self) -> Info {
-        // Not worth a refusal, and the guest has no way to be told of one.
-        let _ = self.carry(self.task.metadata.len());
-        Info {
-            task_id: self.task.task_id.clone(),
-            attempt: self.task.attempt,
-            plan_id: None,
-            step: None,
-            metadata: self.task.metadata.clone(),
-        }
-    }
-
-    fn report_progress(&mut self, percent: f32, message: String) {
-        let _ = self.carry(message.len());
-        let now = Instant::now();
-        if !self.task.progress.wait(now).is_zero() {
-            return;
-        }
-        self.task.progress.take(now);
-        let percent = if percent.is_nan() { 0.0 } else { percent.clamp(0.0, 100.0) };
-        self.task.journal.progress(percent, &escape_guest_text(&message));
-    }
-
-    async fn save_checkpoint(&mut self, name: String, data: Vec<u8>) -> Result<(), Error> {
-        checked_name(&name)?;
-        self.carry(name.len() + data.len())?;
-        let before = self.task.journal.checkpoint_size(&name);
+    async fn save(&mut self, name: &str, data: Vec<u8>) -> Result<(), Error> {
+        checked_name(name)?;
+        let before = self.task.journal.checkpoint_size(name);
         // A name is kept too: empty checkpoints under a million names are not free.
         let new_name = if before.is_none() { name.len() as u64 } else { 0 };
         let (before, after) = (before.unwrap_or(0), data.len() as u64);
@@ -162,35 +127,83 @@ impl task_context::Host for TaskContextView<'_> {
             tokio::time::sleep(wait).await;
         }
         self.task.checkpoints.take(Instant::now());
-        self.task.journal.save_checkpoint(&name, data).map_err(|error| Error::Internal(error.to_string()))?;
+        let saved = self.task.journal.save_checkpoint(name, data);
+        saved.map_err(|error| Error::Internal(error.to_string()))?;
         reservation.settle_all();
         self.ledger.release(Budget::CheckpointBytes, before.saturating_sub(after));
         Ok(())
     }
 
-    fn load_checkpoint(&mut self, name: String) -> Result<Option<Vec<u8>>, Error> {
-        checked_name(&name)?;
-        self.carry(self.task.journal.checkpoint_size(&name).unwrap_or(0) as usize)?;
-        self.task.journal.load_checkpoint(&name).map_err(|error| Error::Internal(error.to_string()))
+    fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        checked_name(name)?;
+        self.task.journal.load_checkpoint(name).map_err(|error| Error::Internal(error.to_string()))
+    }
+}
+
+fn checked_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
+        return Err(Error::InvalidInput(format!(
+            "a checkpoint's name has 1 to {MAX_NAME} bytes and no control characters, this one has {} bytes",
+            name.len()
+        )));
+    }
+    Ok(())
+}
+
+impl task_context::Host for TaskContextView<'_> {
+    fn describe(&mut self) -> wasmtime::Result<Info> {
+        self.carry(self.task.metadata.len())?;
+        Ok(Info {
+            task_id: self.task.task_id.to_string(),
+            attempt: self.task.attempt,
+            plan_id: None,
+            step: None,
+            metadata: self.task.metadata.clone(),
+        })
     }
 
-    fn remaining(&mut self, budget: String) -> Option<u64> {
-        let budget = Budget::from_name(&budget)?;
-        if budget == Budget::WallMs {
-            let elapsed = u64::try_from(self.task.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            return Some(self.ledger.limits().get(budget).saturating_sub(elapsed));
+    fn report_progress(&mut self, percent: f32, message: String) -> wasmtime::Result<()> {
+        self.carry(message.len())?;
+        let now = Instant::now();
+        if self.task.progress.wait(now).is_zero() {
+            self.task.progress.take(now);
+            let percent = if percent.is_nan() { 0.0 } else { percent.clamp(0.0, 100.0) };
+            self.task.journal.progress(percent, &escape_guest_text(&message));
         }
-        Some(self.ledger.remaining(budget))
+        Ok(())
     }
 
-    fn cancelled(&mut self) -> bool {
-        self.task.cancelled.load(Ordering::Relaxed)
+    async fn save_checkpoint(&mut self, name: String, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        self.carry(name.len().saturating_add(data.len()))?;
+        Ok(self.save(&name, data).await)
+    }
+
+    fn load_checkpoint(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+        let size = self.task.journal.checkpoint_size(&name).unwrap_or(0);
+        self.carry(name.len().saturating_add(usize::try_from(size)?))?;
+        Ok(self.load(&name))
+    }
+
+    fn remaining(&mut self, budget: String) -> wasmtime::Result<Option<u64>> {
+        self.carry(budget.len())?;
+        let Some(budget) = Budget::from_name(&budget) else { return Ok(None) };
+        if budget == Budget::WallMs {
+            // In deterministic mode only sleeping takes time.
+            let elapsed = self.clock.map_or(self.task.started.elapsed(), VirtualClock::elapsed);
+            let elapsed = u64::try_from(elapsed.as_millis())?;
+            return Ok(Some(self.ledger.limits().get(budget).saturating_sub(elapsed)));
+        }
+        Ok(Some(self.ledger.remaining(budget)))
+    }
+
+    fn cancelled(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.task.cancelled.load(Ordering::Relaxed))
     }
 }
 
 pub(super) fn add_to_linker<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     task_context::add_to_linker::<T, TaskContexts>(linker, |t| {
         let host = t.host().call();
-        TaskContextView { task: &mut host.task, ledger: &host.ledger }
+        TaskContextView { task: &mut host.task, ledger: &host.ledger, clock: host.clock.as_deref() }
     })
 }

@@ -1,5 +1,7 @@
 //! The one table of budgets: name, unit, and per mode the default and the maximum.
 
+use std::ops::{Index, IndexMut};
+
 use super::Mode;
 
 const KIB: u64 = 1 << 10;
@@ -151,6 +153,46 @@ impl Budget {
                 n if n >= KIB && n.is_multiple_of(KIB) => format!("{} KiB", n / KIB),
                 n => format!("{n} bytes"),
             },
+        }
+    }
+}
+
+/// One value for each budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PerBudget<T>([T; Budget::ALL.len()]);
+
+impl<T> PerBudget<T> {
+    pub(super) fn new(value: impl Fn(Budget) -> T) -> PerBudget<T> {
+        PerBudget(Budget::ALL.map(value))
+    }
+}
+
+// `ALL` lists the variants in their order, so every budget's number is a place in the array.
+#[allow(clippy::indexing_slicing)]
+impl<T> Index<Budget> for PerBudget<T> {
+    type Output = T;
+
+    fn index(&self, budget: Budget) -> &T {
+        &self.0[budget as usize]
+    }
+}
+
+#[allow(clippy::indexing_slicing)]
+impl<T> IndexMut<Budget> for PerBudget<T> {
+    fn index_mut(&mut self, budget: Budget) -> &mut T {
+        &mut self.0[budget as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lists_every_budget_in_order() {
+        for (at, budget) in Budget::ALL.into_iter().enumerate() {
+            assert_eq!(budget as usize, at);
+            assert_eq!(Budget::from_name(budget.name()), Some(budget));
         }
     }
 }

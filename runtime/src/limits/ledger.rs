@@ -7,13 +7,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::PerBudget;
 use super::{Budget, Limits};
 
 /// Counters of one task, one for each [`Budget`].
 #[derive(Debug)]
 pub struct Ledger {
     limits: Limits,
-    used: [AtomicU64; Budget::ALL.len()],
+    used: PerBudget<AtomicU64>,
 }
 
 /// A reservation was refused; nothing was spent.
@@ -42,7 +43,7 @@ pub struct Reservation<'a> {
 impl Ledger {
     /// An empty ledger under `limits`.
     pub fn new(limits: Limits) -> Ledger {
-        Ledger { limits, used: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Ledger { limits, used: PerBudget::new(|_| AtomicU64::new(0)) }
     }
 
     /// The limits this ledger counts against.
@@ -94,7 +95,7 @@ impl Ledger {
     }
 
     fn counter(&self, budget: Budget) -> &AtomicU64 {
-        &self.used[budget as usize]
+        &self.used[budget]
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Limiter {
     memory_bytes: u64,
     table_elements: u64,
     refusal: Option<Refusal>,
+    refusals: u64,
 }
 
 impl Limiter {
@@ -44,12 +45,18 @@ impl Limiter {
             memory_bytes: 0,
             table_elements: 0,
             refusal: None,
+            refusals: 0,
         }
     }
 
     /// The refusal that nothing has succeeded after.
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal
+    }
+
+    /// Refusals so far.
+    pub fn refusals(&self) -> u64 {
+        self.refusals
     }
 
     /// Bytes of all linear memories. They never shrink, so this is also the peak.
@@ -77,6 +84,7 @@ impl Limiter {
         let asked = sum.saturating_add(delta);
         if asked > limit {
             self.refusal = Some(Refusal { budget, asked });
+            self.refusals += 1;
             return false;
         }
         *sum = asked;

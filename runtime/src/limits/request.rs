@@ -1,10 +1,17 @@
 //! From what a submission asks for to what the task gets.
 
+use super::budget::PerBudget;
 use super::{Bounds, Budget, Mode};
 
 /// Limits as asked for: at most one number for each budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Requested([Option<u64>; Budget::ALL.len()]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requested(PerBudget<Option<u64>>);
+
+impl Default for Requested {
+    fn default() -> Requested {
+        Requested(PerBudget::new(|_| None))
+    }
+}
 
 /// A request that cannot be granted. The text names the limit, the rule and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +71,7 @@ impl Requested {
     pub fn ask(&mut self, name: &str, amount: u64) -> Result<(), Error> {
         let budget = Budget::from_name(name)
             .ok_or_else(|| Error::Unknown { name: name.chars().take(64).collect() })?;
-        self.0[budget as usize] = Some(amount);
+        self.0[budget] = Some(amount);
         Ok(())
     }
 
@@ -73,10 +80,10 @@ impl Requested {
     /// # Errors
     /// [`Error::OutOfRange`] for the first limit that is zero or above the mode's maximum.
     pub fn effective(&self, mode: Mode) -> Result<Limits, Error> {
-        let mut values = [0; Budget::ALL.len()];
+        let mut values = PerBudget::new(|_| 0);
         for budget in Budget::ALL {
             let Bounds { default, max } = budget.bounds(mode);
-            let value = self.0[budget as usize].unwrap_or(default);
+            let value = self.0[budget].unwrap_or(default);
             // Without a stack or an instance no guest can start; anything else may be refused outright.
             let min = match budget {
                 Budget::StackBytes => max,
@@ -86,7 +93,7 @@ impl Requested {
             if value < min || value > max {
                 return Err(Error::OutOfRange { budget, asked: value, min, max, mode });
             }
-            values[budget as usize] = value;
+            values[budget] = value;
         }
         Ok(Limits { mode, asked: *self, values })
     }
@@ -97,13 +104,13 @@ impl Requested {
 pub struct Limits {
     mode: Mode,
     asked: Requested,
-    values: [u64; Budget::ALL.len()],
+    values: PerBudget<u64>,
 }
 
 impl Limits {
     /// The defaults of `mode`.
     pub fn defaults(mode: Mode) -> Limits {
-        let values = Budget::ALL.map(|budget| budget.bounds(mode).default);
+        let values = PerBudget::new(|budget| budget.bounds(mode).default);
         Limits { mode, asked: Requested::default(), values }
     }
 
@@ -114,12 +121,12 @@ impl Limits {
 
     /// The limit of `budget`.
     pub fn get(&self, budget: Budget) -> u64 {
-        self.values[budget as usize]
+        self.values[budget]
     }
 
     /// What the submission asked for, if it did.
     pub fn asked(&self, budget: Budget) -> Option<u64> {
-        self.asked.0[budget as usize]
+        self.asked.0[budget]
     }
 
     /// Checks the size of an input before anything is stored or started.

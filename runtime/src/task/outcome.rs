@@ -1,5 +1,6 @@
 //! What one execution of a task leaves behind.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -54,8 +55,9 @@ pub struct Used {
 /// What a task spent, against what it was allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// By budget name.
-    pub budgets: BTreeMap<String, Used>,
+    /// By budget name, in the order of docs/limits.md; in JSON an object.
+    #[serde(with = "as_object")]
+    pub budgets: Vec<(Cow<'static, str>, Used)>,
     /// The budget that ended the task, if one did.
     pub stopped_by: Option<String>,
     /// From start to end, host waits included.
@@ -67,5 +69,29 @@ pub struct Receipt {
     /// Executions so far, this one included.
     pub attempts: u32,
     /// The engine that priced the fuel: figures of two versions do not compare.
-    pub engine: String,
+    pub engine: Cow<'static, str>,
+}
+
+impl Receipt {
+    /// The line of the budget called `name`.
+    pub fn budget(&self, name: &str) -> Option<&Used> {
+        self.budgets.iter().find(|(budget, _)| budget == name).map(|(_, used)| used)
+    }
+}
+
+/// A receipt is made for every task, so its lines are a list of borrowed names; JSON has them by name.
+mod as_object {
+    use super::{BTreeMap, Cow, Deserialize, Used};
+    use serde::{Deserializer, Serializer};
+
+    type Lines = Vec<(Cow<'static, str>, Used)>;
+
+    pub fn serialize<S: Serializer>(lines: &Lines, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(lines.iter().map(|(name, used)| (name, used)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lines, D::Error> {
+        let lines = BTreeMap::<String, Used>::deserialize(deserializer)?;
+        Ok(lines.into_iter().map(|(name, used)| (Cow::Owned(name), used)).collect())
+    }
 }
