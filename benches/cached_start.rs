@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use omnimind::executor::{Job, run};
 use omnimind::limits::{Mode, Requested};
-use omnimind::task::MemoryJournal;
+use omnimind::task::{MemoryJournal, TaskId};
 use omnimind_tests::{Lab, block_on, bombs};
 
 fn main() {
@@ -31,8 +31,9 @@ fn main() {
     let mut loads = Vec::new();
     let mut starts = Vec::new();
     for _ in 0..rounds {
-        // A runtime that has never seen it: nothing but the artefact on disk is there.
+        // A runtime that has run something, but never this: only the artefact on disk is there.
         let lab = Lab::new(artefacts.clone(), 2);
+        lab.prepare(omnimind_benches::empty()).expect("a task");
         let begun = Instant::now();
         let component = block_on(lab.engines.cached(digest)).expect("not refused").expect("in the cache");
         let prepared = lab.executor.prepare(component).expect("linked");
@@ -41,8 +42,14 @@ fn main() {
         let mut limits = Requested::default();
         limits.ask("fuel", 1).expect("a limit");
         let limits = limits.effective(Mode::Dev).expect("limits");
-        let job =
-            Job::new(prepared, Arc::default(), limits, Arc::new(MemoryJournal::default())).expect("a job");
+        let job = Job::new(
+            TaskId::generate(),
+            prepared,
+            Arc::default(),
+            limits,
+            Arc::new(MemoryJournal::default()),
+        )
+        .expect("a job");
         let outcome = block_on(run(job, Duration::ZERO));
         starts.push(begun.elapsed());
         black_box(outcome);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use omnimind::executor::{Job, Prepared, run};
 use omnimind::limits::{Limits, Mode};
-use omnimind::task::{End, Journal, MemoryJournal};
+use omnimind::task::{End, Journal, MemoryJournal, TaskId};
 use omnimind_benches::{Bare, On, empty};
 use omnimind_tests::Lab;
 use tokio::runtime::{Builder, Runtime};
@@ -23,6 +23,8 @@ struct Tasks {
     prepared: Arc<Prepared>,
     journal: Arc<dyn Journal>,
     input: Arc<[u8]>,
+    /// Made where a task is submitted, not where it is executed.
+    task_id: TaskId,
     _lab: Lab,
 }
 
@@ -31,13 +33,21 @@ impl Tasks {
         let artefacts = omnimind_tests::target_dir().join("bench-artefacts");
         let lab = Lab::new(artefacts, 50);
         let prepared = lab.prepare(empty()).expect("a task");
-        Tasks { prepared, journal: Arc::new(MemoryJournal::default()), input: Arc::default(), _lab: lab }
+        let task_id = TaskId::generate();
+        Tasks {
+            prepared,
+            journal: Arc::new(MemoryJournal::default()),
+            input: Arc::default(),
+            task_id,
+            _lab: lab,
+        }
     }
 
     /// What the executor does for one task, on this thread.
     fn run(&self) {
         let limits = Limits::defaults(Mode::Dev);
-        let job = Job::new(self.prepared.clone(), self.input.clone(), limits, self.journal.clone());
+        let job =
+            Job::new(self.task_id, self.prepared.clone(), self.input.clone(), limits, self.journal.clone());
         let outcome = THREAD.with(|thread| thread.block_on(run(job.expect("a job"), Duration::ZERO)));
         assert!(matches!(black_box(&outcome).end, End::Completed(_)));
     }

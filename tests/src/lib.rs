@@ -10,7 +10,7 @@ use std::time::Duration;
 use omnimind::engine::{Component, Engines, Refusal, Settings};
 use omnimind::executor::{Control, Executor, GuestThreads, Job, Prepared};
 use omnimind::limits::{Mode, Requested};
-use omnimind::task::{End, Failure, FailureKind, Journal, MemoryJournal, Outcome};
+use omnimind::task::{End, Failure, FailureKind, Journal, MemoryJournal, Outcome, TaskId};
 
 /// The target directory that this test was built into.
 pub fn target_dir() -> &'static Path {
@@ -88,7 +88,12 @@ impl Lab {
     /// elsewhere.
     pub fn shared() -> &'static Lab {
         static LAB: OnceLock<Lab> = OnceLock::new();
-        LAB.get_or_init(|| Lab::new(target_dir().join("test-artefacts"), 50))
+        LAB.get_or_init(|| {
+            // For this build alone: what another build refused or compiled proves nothing about it.
+            let built = std::fs::metadata(binary()).and_then(|binary| binary.modified()).expect("the binary");
+            let age = built.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+            Lab::new(target_dir().join(format!("test-artefacts/{age}")), 50)
+        })
     }
 
     /// Compiles (or finds) and links.
@@ -176,8 +181,8 @@ impl Run {
         }
         let limits = requested.effective(self.mode).expect("limits within the mode");
         let prepared = lab.prepare(self.component)?;
-        let mut job =
-            Job::new(prepared, self.input.into(), limits, self.journal).expect("an input within the limits");
+        let mut job = Job::new(TaskId::generate(), prepared, self.input.into(), limits, self.journal)
+            .expect("an input within the limits");
         job.deterministic = self.deterministic;
         job.args = self.args;
         job.env = self.env;

@@ -2,39 +2,43 @@
 
 use std::time::{Duration, Instant};
 
-use omnimind::task::{End, FailureKind};
+use omnimind::task::{End, FailureKind, Outcome};
 use omnimind_tests::{Lab, OutcomeExt, Run, block_on, pause};
 
-fn cancel_after(run: Run, grace: Duration) -> (End, Duration) {
+fn cancel_after(run: Run, grace: Duration) -> (Outcome, Duration) {
     let control = run.control.clone();
+    let job = run.job(Lab::shared()).expect("a task");
     std::thread::scope(|scope| {
-        let task = scope.spawn(|| run.execute().end);
-        pause(Duration::from_millis(200));
+        let task = scope.spawn(|| block_on(Lab::shared().executor.execute(job)));
+        pause(Duration::from_millis(300));
         let begun = Instant::now();
         control.cancel(grace);
-        let end = task.join().expect("no panic");
-        (end, begun.elapsed())
+        let outcome = task.join().expect("no panic");
+        (outcome, begun.elapsed())
     })
 }
 
 #[test]
 fn a_task_that_computes_is_cancelled() {
-    let (end, took) = cancel_after(Run::hostile("spin"), Duration::ZERO);
-    assert_eq!(end, End::Cancelled);
+    let (outcome, took) = cancel_after(Run::hostile("spin"), Duration::ZERO);
+    assert_eq!(outcome.end, End::Cancelled);
+    assert!(outcome.used("fuel") > 0, "it had begun");
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
 fn a_task_that_waits_is_cancelled() {
-    let (end, took) = cancel_after(Run::hostile("sleep").units(3_600_000), Duration::ZERO);
-    assert_eq!(end, End::Cancelled);
+    let (outcome, took) = cancel_after(Run::hostile("sleep").units(3_600_000), Duration::ZERO);
+    assert_eq!(outcome.end, End::Cancelled);
+    assert!(outcome.used("fuel") > 0, "it had begun");
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]
 fn a_grace_is_waited_for_and_no_longer() {
-    let (end, took) = cancel_after(Run::hostile("sleep").units(3_600_000), Duration::from_millis(500));
-    assert_eq!(end, End::Cancelled);
+    let (outcome, took) = cancel_after(Run::hostile("sleep").units(3_600_000), Duration::from_millis(500));
+    assert_eq!(outcome.end, End::Cancelled);
+    assert!(outcome.used("fuel") > 0, "it had begun");
     assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(3), "{took:?}");
 }
 
@@ -50,14 +54,9 @@ fn a_cancelled_task_that_has_not_begun_never_does() {
 #[test]
 fn a_cancellation_does_not_lengthen_the_deadline() {
     let run = Run::hostile("sleep").units(3_600_000).limit("wall_ms", 400);
-    let control = run.control.clone();
-    std::thread::scope(|scope| {
-        let task = scope.spawn(|| run.execute());
-        pause(Duration::from_millis(100));
-        control.cancel(Duration::from_secs(3600));
-        let outcome = task.join().expect("no panic");
-        assert_eq!(outcome.failure().kind, FailureKind::DeadlineExceeded);
-    });
+    // Asked for before it begins: the deadline is not known yet.
+    run.control.cancel(Duration::from_secs(3600));
+    assert_eq!(run.execute().failure().kind, FailureKind::DeadlineExceeded);
 }
 
 #[test]
@@ -91,4 +90,38 @@ fn the_answer_is_on_time_although_the_guest_cannot_be_interrupted() {
     assert_eq!(outcome.failure().kind, FailureKind::DeadlineExceeded);
     let late = outcome.receipt.wall_ms - 20;
     assert!(late < 250, "{late} ms late");
+}
+
+#[test]
+fn a_task_that_waits_for_a_place_can_be_cancelled() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lab = Lab::new(dir.path().join("artefacts"), 1);
+    let first = Run::hostile("sleep").units(3_000).job(&lab).expect("a task");
+    let waiting = Run::hostile("echo");
+    let control = waiting.control.clone();
+    let waiting = waiting.job(&lab).expect("a task");
+    block_on(async {
+        let first = lab.executor.execute(first);
+        let cancelled = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            control.cancel(Duration::ZERO);
+            std::future::pending::<()>().await
+        };
+        tokio::select! {
+            // The first takes the only place.
+            biased;
+            _ = first => panic!("the task that waited was not cancelled until its turn came"),
+            outcome = lab.executor.execute(waiting) => assert_eq!(outcome.end, End::Cancelled),
+            () = cancelled => {}
+        }
+    });
+}
+
+#[test]
+fn a_guest_sees_that_it_was_cancelled_and_may_clean_up() {
+    let (outcome, took) = cancel_after(Run::guest("primes").input("100000000000"), Duration::from_secs(20));
+    let failure = outcome.failure();
+    assert_eq!(failure.kind, FailureKind::GuestError, "{failure:?}");
+    assert!(failure.message.contains("cancel"), "{}", failure.message);
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }

@@ -48,3 +48,17 @@ fn a_guest_sees_the_same_id_each_time() {
     };
     assert_eq!(fuel("1"), fuel("1"));
 }
+
+/// Returns the time (seconds, nanoseconds, padding) and a random number, 24 bytes in all.
+const RANDOM_AND_TIME: &str = include_str!("random-and-time.wat");
+
+#[test]
+fn time_is_frozen_and_randomness_seeded() {
+    let guest: std::sync::Arc<[u8]> = wat::parse_str(RANDOM_AND_TIME).expect("text").into();
+    let run = || Run::bytes(guest.clone());
+    let once = run().deterministic().execute();
+    assert_eq!(once.output(), run().deterministic().execute().output());
+    let seconds = u64::from_le_bytes(once.output()[..8].try_into().expect("8 bytes"));
+    assert_eq!(seconds, 1_735_689_600, "2025-01-01");
+    assert_ne!(run().execute().output()[16..], run().execute().output()[16..], "and otherwise it is random");
+}

@@ -67,6 +67,7 @@ fn wall_ms_ends_a_loop_that_computes() {
     ] {
         let outcome = Run::hostile(guest).limit("wall_ms", 200).execute();
         assert_stopped(&outcome, FailureKind::DeadlineExceeded, "wall_ms");
+        assert!(outcome.failure().used >= Some(200), "{:?}", outcome.failure());
         assert!(outcome.used("fuel") > 1_000_000, "{guest} was running until then");
     }
 }
@@ -188,7 +189,7 @@ fn instances_are_counted() {
     Run::hostile("instance-count").limit("instances", count).execute().output();
     let over = Run::hostile("instance-count").limit("instances", count - 1).execute();
     assert_stopped(&over, FailureKind::InstanceLimit, "instances");
-    assert_eq!(over.failure().asked, Some(count));
+    assert_eq!((over.failure().asked, over.failure().used), (Some(count), Some(count)));
 }
 
 #[test]
@@ -226,7 +227,13 @@ fn input_bytes_is_refused_before_anything_runs() {
     let limits = requested.effective(Mode::Dev).expect("limits");
     let job = |size: usize| {
         let journal = std::sync::Arc::new(omnimind::task::MemoryJournal::default());
-        omnimind::executor::Job::new(prepared.clone(), vec![b'x'; size].into(), limits, journal)
+        omnimind::executor::Job::new(
+            omnimind::task::TaskId::generate(),
+            prepared.clone(),
+            vec![b'x'; size].into(),
+            limits,
+            journal,
+        )
     };
     assert!(job(1000).is_ok());
     let error = job(1001).err().expect("one byte too much");
@@ -301,6 +308,7 @@ fn host_call_bytes_bounds_one_call() {
     // Refused before it is copied, because less than that is left.
     let over = Run::hostile("log-unchecked").units(MIB).limit("host_call_bytes", 1000).execute();
     assert_stopped(&over, FailureKind::HostcallLimit, "host_call_bytes");
+    assert!(over.failure().message.contains("one host call carried"), "{}", over.failure().message);
 }
 
 #[test]
@@ -404,4 +412,97 @@ fn memory_bytes_is_blamed_only_for_what_follows_at_once() {
     assert_eq!(outcome.failure().kind, FailureKind::Trap, "{:?}", outcome.failure());
     let outcome = Run::hostile("abi-after-refusal").limit("memory_bytes", 100 * PAGE).execute();
     assert_eq!(outcome.failure().kind, FailureKind::AbiViolation, "{:?}", outcome.failure());
+}
+
+#[test]
+fn wall_ms_stops_the_guest_itself_not_only_the_waiting_for_it() {
+    // Without the executor's own watch: what ends the guest is in its store and around its call.
+    let lab = omnimind_tests::Lab::shared();
+    for (guest, units) in [("spin", None), ("sleep", Some(3_600_000))] {
+        let mut run = Run::hostile(guest).limit("wall_ms", 200);
+        run.input = units.map(|units: u64| units.to_string().into_bytes()).unwrap_or_default();
+        let job = run.job(lab).expect("a task");
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let outcome = omnimind_tests::block_on(omnimind::executor::run(job, std::time::Duration::ZERO));
+            // Nobody listens any more where the test has given up.
+            let _ = done.send(outcome);
+        });
+        let outcome = ended.recv_timeout(std::time::Duration::from_secs(20));
+        assert_stopped(&outcome.expect("the guest ended"), FailureKind::DeadlineExceeded, "wall_ms");
+    }
+}
+
+#[test]
+fn checkpoint_bytes_counts_what_earlier_attempts_kept() {
+    let mut first = Run::hostile("checkpoint").units(900).limit("checkpoint_bytes", 1000);
+    first.journal = std::sync::Arc::new(omnimind::task::MemoryJournal::default());
+    let second = first.clone();
+    first.execute().output();
+    // The same name again: replaced, and not counted twice.
+    let again = second.clone().units(999).execute();
+    again.output();
+    assert_eq!(again.used("checkpoint_bytes"), 1000);
+    let over = second.units(1000).execute();
+    assert_eq!(over.failure().kind, FailureKind::GuestError);
+    assert_eq!(over.used("checkpoint_bytes"), 1000);
+}
+
+/// The hostile guest `name`, made to need the async component model and with it the other engine.
+fn concurrent(name: &str) -> Run {
+    let folder = omnimind_tests::checkout().join("guest-tasks/hostile");
+    let read = |file: String| std::fs::read_to_string(folder.join(file)).expect("text");
+    let text = read(format!("{name}.wat")).replace(";; include skeleton", &read("skeleton.inc".to_owned()));
+    let text = text.replacen("(component", "(component (core func $unused (canon task.cancel))", 1);
+    Run::bytes(wat::parse_str(text).expect("text").into())
+}
+
+#[test]
+fn every_limit_holds_on_the_concurrent_engine_too() {
+    let prepared = omnimind_tests::Lab::shared().prepare(concurrent("echo").component).expect("a task");
+    assert_eq!(prepared.component.flavour, omnimind::engine::Flavour::Concurrent);
+
+    assert_stopped(
+        &concurrent("spin").limit("fuel", 1_000_000).execute(),
+        FailureKind::FuelExhausted,
+        "fuel",
+    );
+    assert_stopped(
+        &concurrent("spin").limit("wall_ms", 200).execute(),
+        FailureKind::DeadlineExceeded,
+        "wall_ms",
+    );
+    let asleep = concurrent("sleep").units(3_600_000).limit("wall_ms", 200).execute();
+    assert_stopped(&asleep, FailureKind::DeadlineExceeded, "wall_ms");
+    let limit = 120 * PAGE;
+    concurrent("memories").units(120).limit("memory_bytes", limit).execute().output();
+    let over = concurrent("memories").units(121).limit("memory_bytes", limit).execute();
+    assert_stopped(&over, FailureKind::MemoryLimit, "memory_bytes");
+    let over = concurrent("table-grow").units(5000).limit("table_elements", 1000).execute();
+    assert_stopped(&over, FailureKind::TableLimit, "table_elements");
+    let over = concurrent("instance-count").limit("instances", 7).execute();
+    assert_stopped(&over, FailureKind::InstanceLimit, "instances");
+    assert_stopped(
+        &concurrent("memory-count").limit("memories", 7).execute(),
+        FailureKind::MemoryLimit,
+        "memories",
+    );
+    assert_stopped(
+        &concurrent("table-count").limit("tables", 7).execute(),
+        FailureKind::TableLimit,
+        "tables",
+    );
+    let over = concurrent("recurse").units(10_000_000).execute();
+    assert_stopped(&over, FailureKind::StackOverflow, "stack_bytes");
+    concurrent("output").units(1000).limit("output_bytes", 1000).execute().output();
+    let over = concurrent("output").units(200_000).limit("output_bytes", 1000).execute();
+    assert_stopped(&over, FailureKind::OutputLimit, "output_bytes");
+    let over = concurrent("random-bytes").units(2000).limit("host_call_bytes", 1000).execute();
+    assert_stopped(&over, FailureKind::HostcallLimit, "host_call_bytes");
+    let over = concurrent("host-calls").units(1001).limit("host_calls", 1000).execute();
+    assert_stopped(&over, FailureKind::HostcallLimit, "host_calls");
+    let over = concurrent("handles").units(101).limit("handles", 100).execute();
+    assert_stopped(&over, FailureKind::HandleLimit, "handles");
+    let over = concurrent("log").units(MIB).limit("log_bytes", 8192).execute();
+    assert_eq!(over.log.dropped, MIB - 8192);
 }

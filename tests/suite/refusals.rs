@@ -68,7 +68,6 @@ fn unknown_imports_are_named() {
         ("import-unknown", "acme:clock/ticks@1.0.0"),
         ("import-misspelt", "wasi:clocks/monotonic-clock"),
         ("import-misspelt-function", "monotonic-clock"),
-        ("import-wrong-type", "monotonic-clock"),
         ("import-capability", "omnimind:runtime/tensor"),
     ] {
         let refusal = Run::hostile(guest).refusal();
@@ -88,6 +87,20 @@ fn exports_that_do_not_fit() {
         assert_eq!(refusal.code, code, "{guest}: {refusal}");
         assert!(refusal.message.contains("run"), "{guest}: {refusal}");
     }
+}
+
+#[test]
+fn an_import_of_another_type() {
+    let refusal = Run::hostile("import-wrong-type").refusal();
+    assert_eq!(refusal.code, Code::TypeMismatch, "{refusal}");
+    assert!(refusal.message.contains("monotonic-clock"), "{refusal}");
+}
+
+#[test]
+fn more_bytes_than_are_read() {
+    let mut bytes = omnimind_tests::guest("hostile/echo").to_vec();
+    bytes.resize((64 << 20) + 1, 0);
+    assert_eq!(refused(bytes).code, Code::TooLarge);
 }
 
 #[test]

@@ -66,7 +66,17 @@ fn json_prints_the_record() {
     assert_eq!(record["failure"], Value::Null);
     assert_eq!(record["receipt"]["budgets"]["fuel"]["asked"], 1_000_000);
     assert!(record["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
-    for field in ["task_id", "created_at", "started_at", "completed_at", "attempts", "durable", "progress"] {
+    for field in [
+        "task_id",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "attempts",
+        "durable",
+        "progress",
+        "priority",
+        "metadata",
+    ] {
         assert!(record.get(field).is_some(), "{field} is missing");
     }
     let text = run("hostile/echo", &["--input-text", "no json", "--json"]);
@@ -159,7 +169,17 @@ fn ctrl_c_cancels() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    std::thread::sleep(Duration::from_secs(2));
+    // Not before it listens: SIGINT is bit 1 of the caught signals.
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let mask =
+            status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
+        u64::from_str_radix(&mask, 16).unwrap_or(0) & 0b10 != 0
+    };
+    while !caught() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never listened for Ctrl-C");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill starts");
     assert!(killed.success());
     let output = child.wait_with_output().expect("it ends");

@@ -44,3 +44,13 @@ fn primes_meets_its_fuel() {
     let outcome = Run::guest("primes").input("100000000").limit("fuel", 10_000_000).execute();
     assert_eq!(outcome.failure().kind, FailureKind::FuelExhausted);
 }
+
+#[test]
+fn the_committed_samples_run_and_are_small() {
+    for (name, input) in [("text-stats", "two words"), ("csv-summary", "a,b\n1,2\n"), ("primes", "100")] {
+        let path = checkout().join(format!("guest-tasks/prebuilt/{name}.wasm"));
+        let bytes = std::fs::read(&path).expect("committed");
+        assert!(bytes.len() <= 100_000, "{name} has {} bytes", bytes.len());
+        Run::bytes(bytes.into()).input(input).execute().output();
+    }
+}

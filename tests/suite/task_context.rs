@@ -30,6 +30,10 @@ impl Journal for Watching {
     fn checkpoint_size(&self, name: &str) -> Option<u64> {
         self.checkpoints.checkpoint_size(name)
     }
+
+    fn checkpoint_bytes(&self) -> u64 {
+        self.checkpoints.checkpoint_bytes()
+    }
 }
 
 #[test]

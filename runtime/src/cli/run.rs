@@ -12,7 +12,7 @@ use super::{Exit, Failed};
 use crate::engine::{self, Code, Engines, Refusal, prescan};
 use crate::executor::{Control, Executor, GuestThreads, Job};
 use crate::limits::{Budget, Limits, Mode, Requested};
-use crate::task::{End, FailureKind, Outcome, Record};
+use crate::task::{End, FailureKind, Outcome, Record, TaskId};
 
 /// Ctrl-C lets the guest see `cancelled()` for this long before it is ended.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -118,7 +118,8 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
     let settings = engine::Settings {
         instances: 1,
         artefacts: data_dir.join("artefacts"),
-        worker: std::env::current_exe().map_err(Failed::runtime)?,
+        // Not its name: that may lead to another version by the time it is started.
+        worker: "/proc/self/exe".into(),
     };
     let engines = Arc::new(Engines::new(settings).map_err(Failed::runtime)?);
     let handle = guests.handle().ok_or_else(|| Failed::runtime(anyhow!("the guests' threads are gone")))?;
@@ -130,12 +131,12 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
             Err(refusal) => return refused(&refusal, args.json),
         };
         let digest = prepared.component.digest;
+        let task_id = TaskId::generate();
         let journal = Arc::new(TerminalJournal::default());
-        let mut job = Job::new(prepared, input, limits, journal).map_err(Failed::usage)?;
+        let mut job = Job::new(task_id, prepared, input, limits, journal.clone()).map_err(Failed::usage)?;
         job.args = args.args;
         job.env = args.env;
         job.deterministic = args.deterministic;
-        let task_id = job.task_id;
         let begun = jiff::Timestamp::now();
         cancel_on_interrupt(job.control.clone());
         let outcome = executor.execute(job).await;
@@ -143,7 +144,7 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
         let exit = exit(&outcome);
         if args.json {
             let name = args.file.display().to_string();
-            let record = Record::of_run(task_id, name, digest.to_string(), begun, outcome);
+            let record = Record::of_run(task_id, name, digest.to_string(), begun, journal.percent(), outcome);
             terminal::print_json(&record).map_err(Failed::runtime)?;
         } else {
             terminal::print_outcome(&outcome).map_err(Failed::runtime)?;

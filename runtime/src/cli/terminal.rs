@@ -4,7 +4,7 @@
 //! neither move the cursor nor change the window's title.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -28,15 +28,24 @@ pub struct TerminalJournal {
     checkpoints: MemoryJournal,
     /// A character may be cut between two writes of the guest.
     unfinished: Mutex<Vec<u8>>,
+    percent: Mutex<f32>,
+}
+
+impl TerminalJournal {
+    /// What the task reported last, 0 to 100.
+    pub fn percent(&self) -> f32 {
+        *self.percent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Journal for TerminalJournal {
     fn progress(&self, percent: f32, message: &str) {
+        *self.percent.lock().unwrap_or_else(PoisonError::into_inner) = percent;
         note!("progress: {percent:.0} % {message}");
     }
 
     fn log(&self, bytes: &[u8]) {
-        let mut unfinished = self.unfinished.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
         unfinished.extend_from_slice(bytes);
         let whole = match std::str::from_utf8(&unfinished) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -56,6 +65,10 @@ impl Journal for TerminalJournal {
 
     fn checkpoint_size(&self, name: &str) -> Option<u64> {
         self.checkpoints.checkpoint_size(name)
+    }
+
+    fn checkpoint_bytes(&self) -> u64 {
+        self.checkpoints.checkpoint_bytes()
     }
 }
 

@@ -24,7 +24,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::compiler::Allowance;
 use super::digest::Digest;
+use super::prescan;
 use super::refusal::Refusal;
 
 /// How long a refusal is remembered.
@@ -127,16 +129,17 @@ impl Artefacts {
         &self,
         engine: &str,
         digest: &Digest,
-        about: &About,
+        about: About,
         scratch: Scratch,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<Found> {
         private_dir(&self.root.join(engine))?;
-        let mac = self.mac(engine, digest, about, &scratch.file)?.to_hex().to_string();
+        let mac = self.mac(engine, digest, &about, &scratch.file)?.to_hex().to_string();
         let seal = serde_json::to_vec(&Seal { about: about.clone(), mac })?;
         scratch.file.sync_data()?;
         // The seal comes first: an artefact is looked for by its own name.
         self.write(&self.file(engine, digest, "json"), &seal)?;
-        fs::rename(&scratch.path, self.file(engine, digest, "cwasm"))
+        fs::rename(&scratch.path, self.file(engine, digest, "cwasm"))?;
+        Ok(Found { file: scratch.file.try_clone()?, about })
     }
 
     /// Forgets an artefact. Whoever has it mapped keeps it.
@@ -217,9 +220,16 @@ impl Drop for Scratch {
     }
 }
 
-/// The name of an engine: artefacts of another version or setting are never even looked at.
+/// Counts up when this crate turns bytes into artefacts differently: another adapter, another count.
+const RECIPE: u32 = 1;
+
+/// The name of an engine: artefacts and refusals of another version, setting or cap are never even
+/// looked at.
 pub fn engine_name(engine: &wasmtime::Engine, flavour: &str) -> String {
     let mut hasher = DefaultHasher::new();
+    RECIPE.hash(&mut hasher);
+    format!("{:?}", (prescan::Caps::default(), Allowance::for_size(0), Allowance::for_size(1 << 20)))
+        .hash(&mut hasher);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{flavour}-{:016x}", hasher.finish())
 }
@@ -263,11 +273,18 @@ fn open_ours(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Removes what a process that was killed left behind. Nobody writes to one file for an hour.
+/// Removes what a process that was killed left behind, and refusals that are no longer remembered.
+/// Nobody writes to one file for an hour.
 fn sweep(root: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        let scratch = entry.path().extension().is_some_and(|extension| extension == "tmp");
+        if entry.file_type()?.is_dir() {
+            sweep(&entry.path())?;
+            continue;
+        }
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let scratch = name.ends_with(".tmp") || name.ends_with(".refused.json");
         let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
         if scratch && matches!(age, Ok(Ok(age)) if age > REMEMBER) {
             absent(fs::remove_file(entry.path()))?;

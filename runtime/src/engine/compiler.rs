@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
 use super::refusal::{Code, Refusal};
@@ -45,7 +46,7 @@ impl Allowance {
         let cpu = Duration::from_millis((5_000 + bytes.saturating_mul(3) / 1_000).min(90_000));
         Allowance {
             cpu,
-            wall: cpu * 4,
+            wall: cpu * 10,
             memory_bytes: ((1 << 30) + bytes.saturating_mul(96)).min(6 << 30),
             artefact_bytes: (32 << 20) + bytes.saturating_mul(16),
         }
@@ -112,15 +113,18 @@ impl Compiler {
             .env_clear()
             // One heap for all threads: glibc reserves 64 MiB of address space for each otherwise.
             .env("MALLOC_ARENA_MAX", "1")
+            // Threads cost address space: what a component may need must not depend on the machine.
+            .env("RAYON_NUM_THREADS", threads().to_string())
             .stdin(input)
             .stdout(artefact.try_clone()?)
             .stderr(report_file.try_clone()?)
             .spawn()?;
-        let in_time = wait(&child, allowance.wall)?;
-        if !in_time {
+        let in_time = wait(&child, allowance.wall);
+        if !matches!(in_time, Ok(true)) {
             child.kill()?;
         }
         let status = child.wait()?;
+        let in_time = in_time?;
         let mut report = Vec::new();
         report_file.rewind()?;
         report_file.take(MAX_REPORT_BYTES).read_to_end(&mut report)?;
@@ -137,8 +141,18 @@ fn wait(child: &Child, limit: Duration) -> std::io::Result<bool> {
     let pid = rustix::process::Pid::from_child(child);
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let limit = rustix::time::Timespec::try_from(limit).map_err(std::io::Error::other)?;
-    let ready = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))?;
-    Ok(ready > 0)
+    loop {
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)) {
+            // A signal handler ran. Waiting anew is long, but never for ever: CPU time is bounded too.
+            Err(Errno::INTR) => {}
+            ready => return Ok(ready? > 0),
+        }
+    }
+}
+
+/// Threads of one compilation.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
 }
 
 fn verdict(status: ExitStatus, report: &[u8], in_time: bool, allowance: Allowance) -> Verdict {
@@ -167,7 +181,7 @@ fn verdict(status: ExitStatus, report: &[u8], in_time: bool, allowance: Allowanc
                 "compiling needs more than {seconds} s of CPU time, which is what a component of this size gets; split its largest functions"
             ),
         )
-    } else if killed_by(Signal::ABORT) || killed_by(Signal::SEGV) || killed_by(Signal::BUS) {
+    } else if killed_by(Signal::ABORT) || killed_by(Signal::SEGV) {
         // Rust aborts when there is no memory, and a stack that is too small is a fault.
         let mib = allowance.memory_bytes >> 20;
         refused(

@@ -1,7 +1,6 @@
 //! sha256 of a component's bytes as they were submitted: its name in the cache and in the contract.
 
 use std::fmt;
-use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
@@ -29,27 +28,5 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", self.hex())
-    }
-}
-
-/// Not a digest.
-#[derive(Debug, thiserror::Error)]
-#[error("not a digest: it is `sha256:` and 64 hexadecimal digits")]
-pub struct NotADigest;
-
-impl FromStr for Digest {
-    type Err = NotADigest;
-
-    fn from_str(text: &str) -> Result<Digest, NotADigest> {
-        let hex = text.strip_prefix("sha256:").ok_or(NotADigest)?;
-        if hex.len() != 64 || !hex.is_ascii() {
-            return Err(NotADigest);
-        }
-        let mut bytes = [0; 32];
-        for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| NotADigest)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotADigest)?;
-        }
-        Ok(Digest(bytes))
     }
 }

@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 pub use compiler::Allowance;
 pub use digest::Digest;
 pub use refusal::{Code, Refusal};
-pub use settings::{Flavour, compiler as compiler_settings, runner as runner_settings};
+pub use settings::{Flavour, runner as runner_settings};
 pub use ticker::TICK;
 
 use artefacts::{About, Artefacts, Found};
@@ -40,6 +40,9 @@ pub const ENGINE_VERSION: &str = concat!("wasmtime ", "48.0.8");
 
 /// Components kept loaded. Each is a mapped file: what is not used costs little.
 const MAX_LOADED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// wasmtime's words for a component that no slot of the pool could hold.
+const POOL_TOO_SMALL: &str = "pooling allocator requirements";
 
 /// How the engines are set up.
 #[derive(Clone, Debug)]
@@ -104,7 +107,7 @@ pub struct Engines {
     compiler: Compiler,
     loaded: Mutex<LruCache<Digest, Arc<Component>>>,
     /// One compilation at a time: each may use all cores and gigabytes.
-    compiling: tokio::sync::Mutex<()>,
+    compiling: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Engines {
@@ -118,7 +121,7 @@ impl Engines {
             artefacts,
             compiler: Compiler::new(settings.worker.clone()),
             loaded: Mutex::new(LruCache::new(MAX_LOADED)),
-            compiling: tokio::sync::Mutex::new(()),
+            compiling: Arc::default(),
             settings,
         })
     }
@@ -142,12 +145,20 @@ impl Engines {
         if let Some(component) = self.cached(digest).await? {
             return Ok(component);
         }
-        let _one_at_a_time = self.compiling.lock().await;
+        // Garbage is refused without waiting for anybody's compilation.
+        let bytes =
+            blocking(move || prescan::scan(&bytes, &prescan::Caps::default()).map(|_| bytes)).await??;
+        let turn = self.compiling.clone().lock_owned().await;
         // Someone may have compiled the same bytes while this call waited.
         if let Some(component) = self.cached(digest).await? {
             return Ok(component);
         }
-        blocking(move || engines.compile(digest, &bytes)).await?
+        blocking(move || {
+            // Held by the work, not by whoever waits for it: a caller that goes away ends nothing.
+            let _turn = turn;
+            engines.compile(digest, &bytes)
+        })
+        .await?
     }
 
     /// The component of that digest, if it was compiled before; its refusal, if it was refused.
@@ -179,7 +190,6 @@ impl Engines {
 
     fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<Arc<Component>, Refusal> {
         let storing = |error| Refusal::internal("writing the artefact cache", error);
-        prescan::scan(bytes, &prescan::Caps::default())?;
         let begun = Instant::now();
         let scratch = self.artefacts.scratch().map_err(storing)?;
         let verdict = self
@@ -200,11 +210,11 @@ impl Engines {
         };
         let compiled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let about = About { core_instances, compiled_ms, size: bytes.len() as u64 };
-        self.artefacts.keep(&name, &digest, &about, scratch).map_err(storing)?;
-        let found = self.artefacts.find(&name, &digest).map_err(storing)?.ok_or_else(|| {
-            Refusal::internal("reading the artefact cache", "what was just compiled is gone")
-        })?;
+        let found = self.artefacts.keep(&name, &digest, about, scratch).map_err(storing)?;
         self.load(digest, flavour, &found).inspect_err(|refusal| {
+            if refusal.code == Code::Internal {
+                return;
+            }
             let forgotten = self.artefacts.remove(&name, &digest);
             let remembered = self.artefacts.remember(&self.plain.name, &digest, refusal);
             if let Err(error) = forgotten.and(remembered) {
@@ -222,9 +232,14 @@ impl Engines {
         #[allow(unsafe_code)]
         let code = unsafe { wasmtime::component::Component::deserialize_file(engine, found.path()) }
             .map_err(|error| {
-                // It is intact, so it is more than the pool has room for.
-                let message = format!("the component needs more than a task can have: {error:#}");
-                Refusal::new(Code::ComponentTooComplex, message)
+                let text = format!("{error:#}");
+                match text.contains(POOL_TOO_SMALL) {
+                    true => Refusal::new(
+                        Code::ComponentTooComplex,
+                        format!("the component needs more than a task can have: {text}"),
+                    ),
+                    false => Refusal::internal("loading the compiled component", text),
+                }
             })?;
         let About { core_instances, compiled_ms, size } = found.about;
         let component = Component { digest, flavour, code, core_instances, compiled_ms, size };

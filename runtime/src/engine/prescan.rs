@@ -15,7 +15,7 @@ use wasmparser::{
 use super::refusal::{Code, Refusal};
 
 /// The most of each thing that is still compiled. Real components, Python's and JavaScript's
-/// included, stay well below (docs/limits.md has the figures).
+/// included, stay well below (docs/performance.md has the figures).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// Bytes of the whole component.
@@ -102,7 +102,10 @@ struct Frame {
 /// `component_invalid` with the byte offset where the bytes are not wasm, `component_too_complex`
 /// naming the cap where they are too much of it.
 pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
-    at_most("bytes", bytes.len() as u64, caps.bytes as u64)?;
+    if bytes.len() > caps.bytes {
+        let message = format!("the component has {} bytes; at most {} are read", bytes.len(), caps.bytes);
+        return Err(Refusal::new(Code::TooLarge, message));
+    }
     let mut seen = Seen::default();
     let mut frames: Vec<Frame> = Vec::new();
     let mut modules = 0;

@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Write as _};
 
+use wasmtime::error::OutOfMemory;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -64,7 +65,12 @@ impl Scene<'_> {
         if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
             return match (code, self.prepared.kind()) {
                 (0, super::Kind::Command) => Verdict::Exited,
-                _ => Verdict::Ended(failed(exited(*code))),
+                _ => {
+                    // A C or Python program that ran out of memory says so and exits.
+                    let mut failure = exited(*code);
+                    failure.hint = self.refusal_hint();
+                    Verdict::Ended(failed(failure))
+                }
             };
         }
         let mut failure = match error.downcast_ref::<Trap>() {
@@ -122,6 +128,12 @@ impl Scene<'_> {
             }
             // What an allocator does a moment after its growth was refused.
             Trap::UnreachableCodeReached if self.refusal.is_some() => self.growth_refused(),
+            // What the adapters between composed components say of broken pointers, lengths and text.
+            Trap::StringOutOfBounds
+            | Trap::ListOutOfBounds
+            | Trap::InvalidDiscriminant
+            | Trap::UnalignedPointer
+            | Trap::InvalidChar => abi_violation(&trap.to_string()),
             trap => {
                 let text = trap.to_string();
                 let text = text.strip_prefix("wasm trap: ").unwrap_or(&text);
@@ -167,9 +179,10 @@ impl Scene<'_> {
         } else if self.refusal.is_some_and(|refusal| text.contains(refused_words(refusal.budget))) {
             // A memory or table whose initial size was refused: the component was not instantiated.
             self.growth_refused()
+        } else if error.is::<std::io::Error>() || error.is::<OutOfMemory>() {
+            Failure::new(FailureKind::HostError, format!("the host ran short: {text}"))
         } else {
-            let text = escape_guest_text(&text);
-            Failure::new(FailureKind::AbiViolation, format!("the guest broke the canonical ABI: {text}"))
+            abi_violation(&text)
         }
     }
 
@@ -232,7 +245,7 @@ impl Scene<'_> {
         let mut failure = Failure::new(kind, message);
         failure.limit = Some(budget.name().to_owned());
         failure.asked = asked;
-        failure.used = Some(self.ledger.used(budget));
+        failure.used = budget.is_counted().then(|| self.ledger.used(budget));
         failure.hint = Some(self.hint(budget, asked));
         failure
     }
@@ -260,6 +273,11 @@ impl Scene<'_> {
             ),
         }
     }
+}
+
+fn abi_violation(text: &str) -> Failure {
+    let text = escape_guest_text(text);
+    Failure::new(FailureKind::AbiViolation, format!("the guest broke the canonical ABI: {text}"))
 }
 
 /// A guest that returned an error text.

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::engine::TICK;
 
 /// How long after its end a task may go on before the answer is given without it.
-pub const OVERDUE: Duration = Duration::from_millis(40);
+pub const OVERDUE: Duration = Duration::from_millis(25);
 
 /// A handle on one execution; clones are the same handle.
 #[derive(Clone, Debug)]
@@ -25,11 +25,13 @@ pub struct Control(Arc<State>);
 #[derive(Debug)]
 struct State {
     made: Instant,
-    /// When the task began and when it ends, in nanoseconds after `made`.
+    /// When the task began, its deadline, and the end that a client asked for, in nanoseconds after
+    /// `made`. The earlier of the last two is its end.
     begun_ns: AtomicU64,
-    end_ns: AtomicU64,
-    /// Set when the end was moved because a client asked.
-    cancel: AtomicBool,
+    deadline_ns: AtomicU64,
+    cancel_ns: AtomicU64,
+    /// CPU time of the guest's thread so far.
+    cpu_ns: AtomicU64,
     /// What the guest sees as `cancelled()`.
     asked: Arc<AtomicBool>,
     moved: Notify,
@@ -51,8 +53,9 @@ impl Default for Control {
         Control(Arc::new(State {
             made: Instant::now(),
             begun_ns: AtomicU64::new(0),
-            end_ns: AtomicU64::new(u64::MAX),
-            cancel: AtomicBool::new(false),
+            deadline_ns: AtomicU64::new(u64::MAX),
+            cancel_ns: AtomicU64::new(u64::MAX),
+            cpu_ns: AtomicU64::new(0),
             asked: Arc::default(),
             moved: Notify::new(),
         }))
@@ -64,19 +67,15 @@ impl Control {
     pub(super) fn begin(&self, wall: Duration) {
         let now = self.0.made.elapsed();
         self.0.begun_ns.store(nanoseconds(now), Ordering::Release);
-        // It may have been cancelled before it began.
-        self.0.end_ns.fetch_min(nanoseconds(now.saturating_add(wall)), Ordering::AcqRel);
+        self.0.deadline_ns.store(nanoseconds(now.saturating_add(wall)), Ordering::Release);
         self.0.moved.notify_waiters();
     }
 
-    /// Asks the guest to stop, and ends it when `grace` is over.
+    /// Asks the guest to stop, and ends it when `grace` is over. It may not have begun yet.
     pub fn cancel(&self, grace: Duration) {
-        let State { made, end_ns, cancel, asked, moved, .. } = &*self.0;
+        let State { made, cancel_ns, asked, moved, .. } = &*self.0;
         asked.store(true, Ordering::Relaxed);
-        let end = nanoseconds(made.elapsed().saturating_add(grace));
-        if end_ns.fetch_min(end, Ordering::AcqRel) > end {
-            cancel.store(true, Ordering::Release);
-        }
+        cancel_ns.fetch_min(nanoseconds(made.elapsed().saturating_add(grace)), Ordering::AcqRel);
         moved.notify_waiters();
     }
 
@@ -91,20 +90,34 @@ impl Control {
         self.0.made.elapsed().saturating_sub(begun)
     }
 
+    /// CPU time of the guest's thread so far.
+    pub(super) fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.0.cpu_ns.load(Ordering::Relaxed))
+    }
+
+    fn add_cpu(&self, time: Duration) {
+        self.0.cpu_ns.fetch_add(nanoseconds(time), Ordering::Relaxed);
+    }
+
+    /// When it ends, and why.
+    fn end(&self) -> (Duration, Ended) {
+        let deadline = self.0.deadline_ns.load(Ordering::Acquire);
+        let cancel = self.0.cancel_ns.load(Ordering::Acquire);
+        match cancel < deadline {
+            true => (Duration::from_nanos(cancel), Ended::Cancelled),
+            false => (Duration::from_nanos(deadline), Ended::Deadline),
+        }
+    }
+
     /// Time until the end.
     fn left(&self) -> Duration {
-        Duration::from_nanos(self.0.end_ns.load(Ordering::Acquire)).saturating_sub(self.0.made.elapsed())
+        self.end().0.saturating_sub(self.0.made.elapsed())
     }
 
     /// Whether the end is reached.
     pub(super) fn check(&self) -> Result<(), Ended> {
-        if !self.left().is_zero() {
-            return Ok(());
-        }
-        match self.0.cancel.load(Ordering::Acquire) {
-            true => Err(Ended::Cancelled),
-            false => Err(Ended::Deadline),
-        }
+        let (end, ended) = self.end();
+        if self.0.made.elapsed() < end { Ok(()) } else { Err(ended) }
     }
 
     /// Waits until the end has been reached for longer than [`OVERDUE`].
@@ -127,12 +140,9 @@ impl Control {
     }
 
     /// Runs `guest` until it is done or ended. When it is ended the future is dropped, and with it
-    /// whatever host call it was waiting in. Also returns the CPU time of the thread while it ran.
-    pub(super) async fn supervise<T>(&self, guest: impl Future<Output = T>) -> (Result<T, Ended>, Duration) {
-        let mut cpu = Duration::ZERO;
-        if let Err(ended) = self.check() {
-            return (Err(ended), cpu);
-        }
+    /// whatever host call it was waiting in.
+    pub(super) async fn supervise<T>(&self, guest: impl Future<Output = T>) -> Result<T, Ended> {
+        self.check()?;
         let mut guest = pin!(guest);
         // Most tasks are over at the first look: for them there is no timer, and no system call for the
         // CPU's clock. The first slice lasts a tick at most, so its wall time will do, cut where the
@@ -140,25 +150,23 @@ impl Control {
         let first = poll_fn(|cx| {
             let begun = Instant::now();
             let polled = guest.as_mut().poll(cx);
-            cpu += begun.elapsed().min(TICK * 2);
+            self.add_cpu(begun.elapsed().min(TICK * 2));
             Poll::Ready(polled)
         });
         if let Poll::Ready(value) = first.await {
-            return (Ok(value), cpu);
+            return Ok(value);
         }
-        let ended = loop {
+        loop {
             let moved = self.0.moved.notified();
             let mut moved = pin!(moved);
             moved.as_mut().enable();
-            if let Err(ended) = self.check() {
-                break Err(ended);
-            }
+            self.check()?;
             let timer = tokio::time::sleep(self.left());
             let mut timer = pin!(timer);
             let value = poll_fn(|cx| {
                 let begun = thread_cpu();
                 let polled = guest.as_mut().poll(cx);
-                cpu += thread_cpu().saturating_sub(begun);
+                self.add_cpu(thread_cpu().saturating_sub(begun));
                 match polled {
                     Poll::Ready(value) => Poll::Ready(Some(value)),
                     Poll::Pending if timer.as_mut().poll(cx).is_ready() => Poll::Ready(None),
@@ -166,10 +174,9 @@ impl Control {
                 }
             });
             if let Some(value) = value.await {
-                break Ok(value);
+                return Ok(value);
             }
-        };
-        (ended, cpu)
+        }
     }
 }
 

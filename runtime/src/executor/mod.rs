@@ -10,6 +10,7 @@ mod prepared;
 mod store;
 mod threads;
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ pub struct Job {
     /// Executions so far, this one included.
     pub attempt: u32,
     /// The submission's metadata: JSON text.
-    pub metadata: String,
+    pub metadata: Cow<'static, str>,
     /// A command's arguments, without its name.
     pub args: Vec<String>,
     /// A command's environment.
@@ -65,6 +66,7 @@ impl Job {
     /// # Errors
     /// The input is larger than `limits` allow.
     pub fn new(
+        task_id: TaskId,
         prepared: Arc<Prepared>,
         input: Arc<[u8]>,
         limits: Limits,
@@ -75,9 +77,9 @@ impl Job {
             prepared,
             input,
             limits,
-            task_id: TaskId::generate(),
+            task_id,
             attempt: 1,
-            metadata: "null".to_owned(),
+            metadata: "null".into(),
             args: Vec::new(),
             env: Vec::new(),
             deterministic: false,
@@ -85,6 +87,17 @@ impl Job {
             control: Control::default(),
         })
     }
+}
+
+/// What of a job the guest's thread takes and uses up.
+struct Call {
+    input: Arc<[u8]>,
+    task_id: TaskId,
+    metadata: Cow<'static, str>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    deterministic: bool,
+    journal: Arc<dyn Journal>,
 }
 
 /// Links components and runs jobs on the guests' threads.
@@ -128,23 +141,39 @@ impl Executor {
     /// string): the store and its place in the pool are then given up when that operation is done.
     pub async fn execute(&self, job: Job) -> Outcome {
         let queued = Instant::now();
-        let permit = match self.engines.permits(job.prepared.component.flavour) {
-            Ok(permits) => permits.acquire_owned().await.ok(),
-            Err(_) => None,
+        let permits = self.engines.permits(job.prepared.component.flavour);
+        let control = job.control.clone();
+        let place = async {
+            match permits {
+                Ok(permits) => permits.acquire_owned().await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
         };
-        let execution = Arc::new(Execution::new(&job, queued.elapsed()));
+        let permit = tokio::select! {
+            place = place => place,
+            // Cancelled while it waited.
+            ended = control.overdue() => {
+                let (execution, _) = job.split(queued.elapsed());
+                return execution.overdue(ended);
+            }
+        };
+        let (execution, call) = job.split(queued.elapsed());
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(error) => return execution.failed(format!("no place to run in: {error}")),
+        };
+        let execution = Arc::new(execution);
         let running = execution.clone();
         let mut guest = AbortOnDrop(self.guests.spawn(async move {
             // The permit goes when the store is gone, not when the answer is.
             let _permit = permit;
-            running.run(job).await
+            running.run(call).await
         }));
         tokio::select! {
             biased;
-            joined = &mut guest.0 => joined.unwrap_or_else(|error| {
-                let failure = Failure::new(FailureKind::HostError, format!("the task's thread: {error}"));
-                execution.outcome(End::Failed(Box::new(failure)), Duration::ZERO)
-            }),
+            joined = &mut guest.0 => {
+                joined.unwrap_or_else(|error| execution.failed(format!("the task's thread: {error}")))
+            }
             ended = execution.control.overdue() => execution.overdue(ended),
         }
     }
@@ -179,7 +208,8 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit, elsewhere.
 pub async fn run(job: Job, queue: Duration) -> Outcome {
-    Execution::new(&job, queue).run(job).await
+    let (execution, call) = job.split(queue);
+    execution.run(call).await
 }
 
 /// What of one execution outlives its store.
@@ -192,16 +222,22 @@ struct Execution {
     queue: Duration,
 }
 
-impl Execution {
-    fn new(job: &Job, queue: Duration) -> Execution {
-        let ledger = Arc::new(Ledger::new(job.limits));
-        ledger.record(Budget::InputBytes, job.input.len() as u64);
-        let log = LogSink::new(ledger.clone(), job.journal.clone());
-        let (prepared, control) = (job.prepared.clone(), job.control.clone());
-        Execution { prepared, ledger, control, log, attempt: job.attempt, queue }
+impl Job {
+    fn split(self, queue: Duration) -> (Execution, Call) {
+        let Job { prepared, input, limits, control, attempt, journal, .. } = self;
+        let ledger = Arc::new(Ledger::new(limits));
+        ledger.record(Budget::InputBytes, input.len() as u64);
+        // What earlier attempts kept is still kept.
+        ledger.record(Budget::CheckpointBytes, journal.checkpoint_bytes());
+        let log = LogSink::new(ledger.clone(), journal.clone());
+        let Job { task_id, metadata, args, env, deterministic, .. } = self;
+        let call = Call { input, task_id, metadata, args, env, deterministic, journal };
+        (Execution { prepared, ledger, control, log, attempt, queue }, call)
     }
+}
 
-    async fn run(&self, job: Job) -> Outcome {
+impl Execution {
+    async fn run(&self, job: Call) -> Outcome {
         let Execution { prepared, ledger, control, log, .. } = self;
         let command = prepared.kind() == Kind::Command;
         let output = command.then(|| OutputSink::new(ledger.clone()));
@@ -219,21 +255,22 @@ impl Execution {
             true => deterministic_id(prepared, &job.input),
             false => job.task_id,
         };
-        let task = TaskContext::new(task_id, job.attempt, job.metadata, control.asked(), job.journal);
+        let task = TaskContext::new(task_id, self.attempt, job.metadata, control.asked(), job.journal);
         let host = HostCtx::new(ledger.clone(), stdio, task, clock);
 
         control.begin(Duration::from_millis(ledger.limits().get(Budget::WallMs)));
-        let engine = prepared.component.code.engine();
-        let mut store = match store::new(engine, Ctx::new(ledger.clone(), host), control.clone()) {
+        let mut store = match store::new(
+            prepared.component.code.engine(),
+            Ctx::new(ledger.clone(), host),
+            control.clone(),
+        ) {
             Ok(store) => store,
-            Err(error) => {
-                let failure = Failure::new(FailureKind::HostError, format!("making the store: {error:#}"));
-                return self.outcome(End::Failed(Box::new(failure)), Duration::ZERO);
-            }
+            Err(error) => return self.failed(format!("making the store: {error:#}")),
         };
-        let (called, cpu) = control.supervise(call(&mut store, prepared, &job.input)).await;
+        let called = control.supervise(call(&mut store, prepared, &job.input)).await;
         // In a store that was ended in the middle the count of fuel may be a little old.
         let _ = store::record(&mut store.as_context_mut(), ledger);
+        self.record();
         let scene = Scene { refusal: store.data().blamed_refusal(), ..self.scene() };
         let written = || output.as_ref().map(OutputSink::take).unwrap_or_default();
         let end = match called {
@@ -249,7 +286,7 @@ impl Execution {
                 Verdict::Ended(end) => end,
             },
         };
-        self.outcome(end, cpu)
+        self.outcome(end)
     }
 
     /// An output that is not larger than it may be.
@@ -264,21 +301,32 @@ impl Execution {
 
     /// The answer while the guest's thread cannot be reached.
     fn overdue(&self, ended: Ended) -> Outcome {
-        self.outcome(self.scene().ended(ended), self.control.elapsed())
+        self.record();
+        self.outcome(self.scene().ended(ended))
+    }
+
+    /// The runtime's own fault.
+    fn failed(&self, message: String) -> Outcome {
+        self.outcome(End::Failed(Box::new(Failure::new(FailureKind::HostError, message))))
     }
 
     fn scene(&self) -> Scene<'_> {
         Scene { prepared: &self.prepared, ledger: &self.ledger, refusal: None }
     }
 
-    /// The end, and everything that was counted until now.
-    fn outcome(&self, end: End, cpu: Duration) -> Outcome {
+    /// Brings into the ledger what neither the store nor the host functions count.
+    fn record(&self) {
         let Execution { prepared, ledger, .. } = self;
-        let wall = self.control.elapsed();
-        ledger.record(Budget::WallMs, milliseconds(wall));
+        ledger.record(Budget::WallMs, milliseconds(self.control.elapsed()));
         ledger.record(Budget::Instances, prepared.component.core_instances);
         ledger.record(Budget::Memories, prepared.memories);
         ledger.record(Budget::Tables, prepared.tables);
+    }
+
+    /// The end, and everything that was counted until now.
+    fn outcome(&self, end: End) -> Outcome {
+        self.record();
+        let ledger = &self.ledger;
         let mut stopped_by = None;
         if let End::Failed(failure) = &end {
             stopped_by = failure.limit.clone();
@@ -294,8 +342,8 @@ impl Execution {
         let receipt = Receipt {
             budgets: Budget::ALL.into_iter().map(line).collect(),
             stopped_by,
-            wall_ms: milliseconds(wall),
-            cpu_ms: milliseconds(cpu),
+            wall_ms: ledger.used(Budget::WallMs),
+            cpu_ms: milliseconds(self.control.cpu()),
             queue_ms: milliseconds(self.queue),
             attempts: self.attempt,
             engine: ENGINE_VERSION.into(),

@@ -11,7 +11,11 @@ use crate::bindings::TaskPre;
 use crate::engine::{Code, Component, Refusal};
 
 /// The interface a command exports; any 0.2 version will do.
-const COMMAND_EXPORT: &str = "wasi:cli/run@0.2";
+const COMMAND_EXPORT: &str = "wasi:cli/run@0.2.";
+
+/// wasmtime's words for a function that an interface does not have; whatever else is wrong with an
+/// import of a known interface is its type.
+const NO_SUCH_FUNCTION: &str = "implementation is missing";
 
 /// How the component is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +60,12 @@ impl Prepared {
         known_imports(&component)?;
         let pre = linker.instantiate_pre(&component.code).map_err(|error| {
             // The interfaces are known, so it is a function's name or its type.
-            Refusal::new(Code::UnknownImport, format!("an import does not fit this runtime: {error:#}"))
+            let text = format!("{error:#}");
+            let code = match text.ends_with(NO_SUCH_FUNCTION) {
+                true => Code::UnknownImport,
+                false => Code::TypeMismatch,
+            };
+            Refusal::new(code, format!("an import does not fit this runtime: {text}"))
         })?;
         let resources = component.code.resources_required();
         let (memories, tables) = resources.map_or((0, 0), |r| (r.num_memories, r.num_tables));

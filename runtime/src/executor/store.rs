@@ -32,7 +32,8 @@ pub struct Ctx {
 
 /// Fuel within which a guest that gives up after a refused growth does so: an allocator aborts at once,
 /// a language runtime prints a message first.
-const GIVES_UP_WITHIN: u64 = 10_000_000;
+/// The count of fuel at the refusal may itself be an interval old.
+const GIVES_UP_WITHIN: u64 = 10_000_000 + FUEL_INTERVAL;
 
 impl Ctx {
     pub(super) fn new(ledger: Arc<Ledger>, host: HostCtx) -> Ctx {
@@ -90,7 +91,11 @@ pub(super) fn new(engine: &wasmtime::Engine, ctx: Ctx, control: Control) -> wasm
     // memory_bytes, memories, table_elements, tables, instances
     store.limiter(|ctx| &mut ctx.limiter);
     // handles
-    store.set_max_component_handles(usize::try_from(limits.get(Budget::Handles))?);
+    let handles = usize::try_from(limits.get(Budget::Handles))?;
+    store.set_max_component_handles(handles);
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(handles);
+    }
     // host_calls, host_call_bytes, output_bytes
     store.call_hook(move |store, hook| boundary(store, hook, &ledger));
     Ok(store)

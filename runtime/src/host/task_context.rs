@@ -1,5 +1,6 @@
 //! `omnimind:runtime/task-context`: the running task itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ pub struct TaskContext {
     /// This execution, from 1.
     pub attempt: u32,
     /// JSON text.
-    pub metadata: String,
+    pub metadata: Cow<'static, str>,
     /// When `wall_ms` began to run.
     pub started: Instant,
     /// Set once a client asked for the end.
@@ -44,7 +45,7 @@ impl TaskContext {
     pub fn new(
         task_id: TaskId,
         attempt: u32,
-        metadata: String,
+        metadata: Cow<'static, str>,
         cancelled: Arc<AtomicBool>,
         journal: Arc<dyn Journal>,
     ) -> TaskContext {
@@ -158,7 +159,7 @@ impl task_context::Host for TaskContextView<'_> {
             attempt: self.task.attempt,
             plan_id: None,
             step: None,
-            metadata: self.task.metadata.clone(),
+            metadata: self.task.metadata.to_string(),
         })
     }
 
@@ -186,7 +187,9 @@ impl task_context::Host for TaskContextView<'_> {
 
     fn remaining(&mut self, budget: String) -> wasmtime::Result<Option<u64>> {
         self.carry(budget.len())?;
-        let Some(budget) = Budget::from_name(&budget) else { return Ok(None) };
+        let Some(budget) = Budget::from_name(&budget).filter(|budget| budget.is_counted()) else {
+            return Ok(None);
+        };
         if budget == Budget::WallMs {
             // In deterministic mode only sleeping takes time.
             let elapsed = self.clock.map_or(self.task.started.elapsed(), VirtualClock::elapsed);

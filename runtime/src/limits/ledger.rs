@@ -123,3 +123,52 @@ impl Drop for Reservation<'_> {
         self.ledger.release(self.budget, self.amount);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Mode, Requested};
+
+    fn ledger(limit: u64) -> Ledger {
+        let mut requested = Requested::default();
+        requested.ask("host_calls", limit).unwrap();
+        Ledger::new(requested.effective(Mode::Dev).unwrap())
+    }
+
+    #[test]
+    fn a_reservation_is_kept_as_far_as_it_is_settled() {
+        let ledger = ledger(100);
+        ledger.reserve(Budget::HostCalls, 60).unwrap().settle(10);
+        assert_eq!(ledger.used(Budget::HostCalls), 10);
+        ledger.reserve(Budget::HostCalls, 60).unwrap().settle_all();
+        assert_eq!(ledger.remaining(Budget::HostCalls), 30);
+    }
+
+    #[test]
+    fn a_dropped_reservation_costs_nothing() {
+        let ledger = ledger(100);
+        drop(ledger.reserve(Budget::HostCalls, 100).unwrap());
+        assert_eq!(ledger.used(Budget::HostCalls), 0);
+    }
+
+    #[test]
+    fn a_refused_reservation_costs_nothing_and_says_what_is_left() {
+        let ledger = ledger(100);
+        ledger.spend(Budget::HostCalls, 70).unwrap();
+        let held = ledger.reserve(Budget::HostCalls, 20).unwrap();
+        let exhausted = ledger.reserve(Budget::HostCalls, 11).unwrap_err();
+        assert_eq!((exhausted.requested, exhausted.remaining, exhausted.limit), (11, 10, 100));
+        assert!(ledger.reserve(Budget::HostCalls, u64::MAX).is_err(), "no overflow");
+        held.settle_all();
+        assert_eq!(ledger.used(Budget::HostCalls), 90);
+    }
+
+    #[test]
+    fn what_a_call_cost_above_its_reservation_is_charged() {
+        let ledger = ledger(100);
+        ledger.reserve(Budget::HostCalls, 10).unwrap().settle(120);
+        assert_eq!(ledger.used(Budget::HostCalls), 120);
+        assert!(ledger.spend(Budget::HostCalls, 1).is_err());
+        assert_eq!(ledger.remaining(Budget::HostCalls), 0);
+    }
+}

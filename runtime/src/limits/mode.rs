@@ -27,15 +27,6 @@ impl Mode {
             Mode::Prod => "prod",
         }
     }
-
-    /// How many instances may be live at once.
-    pub fn max_instances(self) -> u32 {
-        match self {
-            Mode::Dev => 50,
-            Mode::Test => 100,
-            Mode::Prod => 200,
-        }
-    }
 }
 
 impl fmt::Display for Mode {

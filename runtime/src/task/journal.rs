@@ -21,6 +21,9 @@ pub trait Journal: Send + Sync {
 
     /// Bytes kept under `name`, if there is such a checkpoint.
     fn checkpoint_size(&self, name: &str) -> Option<u64>;
+
+    /// Bytes of all checkpoints kept, names included.
+    fn checkpoint_bytes(&self) -> u64;
 }
 
 /// The checkpoint store failed.
@@ -58,5 +61,10 @@ impl Journal for MemoryJournal {
     fn checkpoint_size(&self, name: &str) -> Option<u64> {
         let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         checkpoints.get(name).map(|data| data.len() as u64)
+    }
+
+    fn checkpoint_bytes(&self) -> u64 {
+        let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        checkpoints.iter().map(|(name, data)| (name.len() + data.len()) as u64).sum()
     }
 }

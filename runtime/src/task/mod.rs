@@ -12,4 +12,4 @@ pub use failure::{Failure, FailureKind, escape_guest_text};
 pub use id::TaskId;
 pub use journal::{CheckpointError, Journal, MemoryJournal};
 pub use outcome::{End, Log, Outcome, Receipt, Used};
-pub use record::{Record, Status, timestamp};
+pub use record::{Priority, Record, Status, timestamp};

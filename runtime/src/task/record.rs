@@ -19,6 +19,14 @@ pub enum Status {
     Cancelled,
 }
 
+/// How urgent a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// What a submission gets that does not ask.
+    Medium,
+}
+
 /// What clients see of a task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -32,6 +40,8 @@ pub struct Record {
     pub description: Option<String>,
     /// Where it is.
     pub status: Status,
+    /// How urgent it is.
+    pub priority: Priority,
     /// 0 to 100.
     pub progress: f32,
     /// RFC 3339, UTC, milliseconds.
@@ -57,6 +67,8 @@ pub struct Record {
     pub failure: Option<Box<Failure>>,
     /// What it cost.
     pub receipt: Option<Receipt>,
+    /// The submission's own notes.
+    pub metadata: serde_json::Value,
 }
 
 impl Record {
@@ -66,6 +78,7 @@ impl Record {
         component: String,
         digest: String,
         begun: jiff::Timestamp,
+        progress: f32,
         outcome: Outcome,
     ) -> Record {
         let mut record = Record {
@@ -74,7 +87,8 @@ impl Record {
             digest,
             description: None,
             status: Status::Cancelled,
-            progress: 0.0,
+            priority: Priority::Medium,
+            progress,
             created_at: timestamp(begun),
             started_at: Some(timestamp(begun)),
             completed_at: Some(timestamp(jiff::Timestamp::now())),
@@ -85,6 +99,7 @@ impl Record {
             result_base64: None,
             failure: None,
             receipt: Some(outcome.receipt),
+            metadata: serde_json::Value::Null,
         };
         match outcome.end {
             End::Completed(output) => {
