@@ -49,7 +49,7 @@ fn overshoot(lab: &Lab, guest: &str, units: Option<u64>) -> Duration {
         }
         run.job(lab).expect("a task")
     };
-    let neighbours = [job("spin", None, 3 * WALL_MS), job("spin", None, 3 * WALL_MS)];
+    let neighbours = [job("spin", None, WALL_MS + 60), job("spin", None, WALL_MS + 60)];
     let subject = job(guest, units, WALL_MS);
     block_on(async {
         let [one, two] = neighbours;

@@ -13,6 +13,7 @@ use omnimind::task::{End, Journal, MemoryJournal, TaskId};
 use omnimind_benches::{Bare, On, empty};
 use omnimind_tests::Lab;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 
 thread_local! {
     /// A guest's thread: an epoch may pass in the middle of a task, and then it yields.
@@ -25,7 +26,7 @@ struct Tasks {
     input: Arc<[u8]>,
     /// Made where a task is submitted, not where it is executed.
     task_id: TaskId,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Tasks {
@@ -33,22 +34,20 @@ impl Tasks {
         let artefacts = omnimind_tests::target_dir().join("bench-artefacts");
         let lab = Lab::new(artefacts, 50);
         let prepared = lab.prepare(empty()).expect("a task");
-        let task_id = TaskId::generate();
-        Tasks {
-            prepared,
-            journal: Arc::new(MemoryJournal::default()),
-            input: Arc::default(),
-            task_id,
-            _lab: lab,
-        }
+        let (journal, input) = (Arc::new(MemoryJournal::default()), Arc::default());
+        Tasks { prepared, journal, input, task_id: TaskId::generate(), lab }
+    }
+
+    fn job(&self) -> Job {
+        let limits = Limits::defaults(Mode::Dev);
+        let (prepared, input, journal) = (self.prepared.clone(), self.input.clone(), self.journal.clone());
+        Job::new(self.task_id, prepared, input, limits, journal).expect("a job")
     }
 
     /// What the executor does for one task, on this thread.
     fn run(&self) {
-        let limits = Limits::defaults(Mode::Dev);
-        let job =
-            Job::new(self.task_id, self.prepared.clone(), self.input.clone(), limits, self.journal.clone());
-        let outcome = THREAD.with(|thread| thread.block_on(run(job.expect("a job"), Duration::ZERO)));
+        let job = self.job();
+        let outcome = THREAD.with(|thread| thread.block_on(run(job, Duration::ZERO)));
         assert!(matches!(black_box(&outcome).end, End::Completed(_)));
     }
 }
@@ -86,6 +85,35 @@ fn executor(c: &mut Criterion) {
     group.finish();
 }
 
+/// The whole of [`omnimind::executor::Executor::execute`]: a permit, the guests' threads (two, nice 10), the
+/// watch over the deadline and the way back, with 64 tasks in flight from a third thread.
+fn executed(c: &mut Criterion) {
+    const IN_FLIGHT: u64 = 64;
+    let mut group = c.benchmark_group("two threads");
+    group.throughput(Throughput::Elements(1));
+    let tasks: &'static Tasks = Box::leak(Box::new(Tasks::new()));
+    let flight = async move |tasks_each: u64| {
+        for _ in 0..tasks_each {
+            let outcome = tasks.lab.executor.execute(tasks.job()).await;
+            assert!(matches!(outcome.end, End::Completed(_)));
+        }
+    };
+    group.bench_function("executor, from another thread", |b| {
+        b.iter_custom(|iterations| {
+            let begun = Instant::now();
+            omnimind_tests::block_on(async {
+                let mut flights = JoinSet::new();
+                for _ in 0..IN_FLIGHT {
+                    flights.spawn(flight(iterations.div_ceil(IN_FLIGHT)));
+                }
+                flights.join_all().await;
+            });
+            begun.elapsed()
+        });
+    });
+    group.finish();
+}
+
 /// Tasks a second on two threads at once.
 fn throughput(c: &mut Criterion) {
     const THREADS: u64 = 2;
@@ -109,5 +137,5 @@ fn throughput(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ladder, executor, throughput);
+criterion_group!(benches, ladder, executor, throughput, executed);
 criterion_main!(benches);

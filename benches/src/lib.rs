@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use omnimind::engine::{Flavour, runner_settings};
 use omnimind::limits::{Budget, Ledger, Limiter, Limits, Mode};
-use wasmtime::component::{Component, Func, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, Func, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
 /// A task that returns nothing at all, in 64 KiB.
@@ -42,6 +42,7 @@ pub struct On {
 pub struct Bare {
     on: On,
     pre: InstancePre<Limiter>,
+    run: ComponentExportIndex,
     engine: Engine,
 }
 
@@ -53,7 +54,8 @@ impl Bare {
         let engine = Engine::new(&config).expect("an engine");
         let component = Component::from_binary(&engine, &empty()).expect("a component");
         let pre = Linker::new(&engine).instantiate_pre(&component).expect("no imports");
-        Bare { on, pre, engine }
+        let run = component.get_export_index(None, "run").expect("run");
+        Bare { on, pre, run, engine }
     }
 
     /// One task.
@@ -90,12 +92,12 @@ impl Bare {
         let output = if asynchronous {
             now(async {
                 let instance = self.pre.instantiate_async(&mut store).await.expect("instantiated");
-                let func = run(instance.get_func(&mut store, "run").expect("run"), &store);
+                let func = run(instance.get_func(&mut store, self.run).expect("run"), &store);
                 func.call_async(&mut store, (b"",)).await.expect("called").0
             })
         } else {
             let instance = self.pre.instantiate(&mut store).expect("instantiated");
-            let func = run(instance.get_func(&mut store, "run").expect("run"), &store);
+            let func = run(instance.get_func(&mut store, self.run).expect("run"), &store);
             func.call(&mut store, (b"",)).expect("called").0
         };
         assert_eq!(output.expect("an output"), b"");

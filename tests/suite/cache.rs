@@ -65,12 +65,12 @@ fn an_artefact_of_another_component_is_not_loaded() {
     run_once(&root);
     let artefact = files(&root, "cwasm").pop().expect("an artefact");
     let lab = Lab::new(root.clone(), 1);
-    block_on(lab.engines.component(guest("hostile/spin"))).expect("a component");
+    block_on(lab.engines.component(guest("hostile/describe"))).expect("a component");
     let other = files(&root, "cwasm").into_iter().find(|path| *path != artefact).expect("another artefact");
     // Both the artefact and its seal, exchanged.
     fs::copy(&other, &artefact).expect("writable");
     fs::copy(other.with_extension("json"), artefact.with_extension("json")).expect("writable");
-    assert_eq!(run_once(&root), b"x", "spin without a number would never have returned");
+    assert_eq!(run_once(&root), b"x", "the other would have returned its task's id");
 }
 
 #[test]

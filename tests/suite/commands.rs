@@ -2,7 +2,7 @@
 
 use omnimind::executor::Kind;
 use omnimind::task::FailureKind;
-use omnimind_tests::{Lab, OutcomeExt, Run};
+use omnimind_tests::{Lab, OutcomeExt, Run, assert_stopped};
 
 /// A WASI 0.1 module that copies standard input to standard output, 64 KiB at most, and exits with the
 /// code that its first byte spells.
@@ -96,4 +96,15 @@ fn there_are_no_files() {
 #[test]
 fn sockets_are_denied_at_the_call() {
     assert_eq!(Run::hostile("wasi-sockets").execute().output(), b"denied");
+}
+
+#[test]
+fn host_call_bytes_counts_what_a_command_reads() {
+    // 100 bytes in, 100 bytes out, and 3 of them to the log.
+    let run = module(CAT).input("0".repeat(100));
+    let twin = run.clone().limit("host_call_bytes", 203).execute();
+    twin.output();
+    assert_eq!(twin.used("host_call_bytes"), 203);
+    let over = run.limit("host_call_bytes", 202).execute();
+    assert_stopped(&over, FailureKind::HostcallLimit, "host_call_bytes");
 }

@@ -39,6 +39,56 @@ fn the_prescan_refuses_each_kind_of_too_much_at_once() {
     }
 }
 
+/// `count` times `item`, within `around`.
+fn repeated(around: &str, item: &str, count: usize) -> Vec<u8> {
+    wat::parse_str(around.replace("...", &item.repeat(count))).expect("text")
+}
+
+#[track_caller]
+fn too_much(bytes: &[u8], words: &str) {
+    let refusal = scan(bytes, &Caps::default()).expect_err(words);
+    assert_eq!(refusal.code, Code::ComponentTooComplex, "{refusal}");
+    assert!(refusal.message.contains(words), "{words}: {refusal}");
+}
+
+#[test]
+fn the_prescan_counts_the_whole_component() {
+    let mut sections = b"\0asm\x0d\0\x01\0".to_vec();
+    sections.extend([0, 1, 0].repeat(50_001));
+    too_much(&sections, "50001 sections");
+    too_much(&repeated("(component ...)", "(core module)", 129), "129 core modules");
+    too_much(&repeated("(component ...)", "(component)", 1001), "1001 components");
+    let half = format!("(core module {})", "(func)".repeat(25_001));
+    too_much(&repeated("(component ...)", &half, 2), "50002 functions");
+    // Nothing comes after these instances that would be counted instead of them.
+    let instances = "(component (component $a) ...)";
+    too_much(&repeated(instances, "(instance (instantiate $a))", 257), "257 instances");
+}
+
+#[test]
+fn the_prescan_refuses_components_that_hide_their_cost() {
+    too_much(&repeated("(component ...)", r#"(import "x" (component))"#, 1), "imports a component");
+    let taken = r#"(component (component $a (component $b) (export "x" (component $b)))
+        (instance $i (instantiate $a)) (alias export $i "x" (component)))"#;
+    too_much(&repeated(taken, "", 1), "takes a component out of an instance");
+}
+
+#[test]
+fn the_prescan_counts_the_entries_of_each_section() {
+    let (module, component) = ("(component (core module ...))", "(component ...)");
+    for (what, around, item) in [
+        ("types", module, "(type (func))"),
+        ("globals", module, "(global i32 (i32.const 0))"),
+        ("tables", module, "(table 0 funcref)"),
+        ("memories", module, "(memory 0)"),
+        ("element segments", module, "(elem func)"),
+        ("core types", component, "(core type (func))"),
+        ("component types", component, "(type u8)"),
+    ] {
+        too_much(&repeated(around, item, 10_001), &format!("10001 {what}"));
+    }
+}
+
 #[test]
 fn the_twins_of_the_bombs_are_accepted_and_run() {
     for (what, bytes) in [
@@ -162,6 +212,23 @@ fn an_artefact_is_not_many_times_larger_than_its_component() {
         }
     }
     assert!(bytes < 30 << 20, "{bytes} bytes of artefact for 20 memories of 16 MiB");
+}
+
+#[test]
+fn an_artefact_is_not_larger_than_its_allowance() {
+    let (_dir, lab) = fresh();
+    // Nearly 1 MiB of artefact from each module of 34 bytes: that is as sparse as an image may be.
+    let images = |modules: usize| {
+        let module = |n| {
+            format!(r#"(core module (memory 16) (data (i32.const 0) "A{n}") (data (i32.const 983039) "Z"))"#)
+        };
+        let modules: String = (0..modules).map(module).collect();
+        wat::parse_str(format!("(component {modules})")).expect("text")
+    };
+    block_on(lab.engines.component(images(20).into())).expect("20 MiB are within the allowance of 32");
+    let refusal = block_on(lab.engines.component(images(60).into())).expect_err("60 MiB are not");
+    assert_eq!(refusal.code, Code::ComponentTooComplex, "{refusal}");
+    assert!(refusal.message.contains("compiled code is larger"), "{refusal}");
 }
 
 #[test]

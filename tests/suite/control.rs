@@ -1,9 +1,12 @@
 //! Ending a task from outside.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use omnimind::executor;
 use omnimind::task::{End, FailureKind, Outcome};
-use omnimind_tests::{Lab, OutcomeExt, Run, block_on, pause};
+use omnimind_tests::{Lab, OutcomeExt, Run, assert_stopped, block_on, pause};
 
 fn cancel_after(run: Run, grace: Duration) -> (Outcome, Duration) {
     let control = run.control.clone();
@@ -124,4 +127,33 @@ fn a_guest_sees_that_it_was_cancelled_and_may_clean_up() {
     assert_eq!(failure.kind, FailureKind::GuestError, "{failure:?}");
     assert!(failure.message.contains("cancel"), "{}", failure.message);
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+/// `Executor::execute` answers for a guest that does not end, so here is a task without it.
+fn alone(run: Run) -> impl Future<Output = Outcome> {
+    executor::run(run.job(Lab::shared()).expect("a task"), Duration::ZERO)
+}
+
+#[test]
+fn a_guest_that_computes_is_ended_by_the_epochs_alone() {
+    let task = alone(Run::hostile("spin").limit("wall_ms", 200));
+    // A runtime that nobody drives: its timers never fire.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let mut task = pin!(task);
+    let begun = Instant::now();
+    let outcome = loop {
+        if let Poll::Ready(outcome) = task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            break outcome;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "it computes on");
+    };
+    assert_stopped(&outcome, FailureKind::DeadlineExceeded, "wall_ms");
+}
+
+#[test]
+fn a_guest_that_waits_is_ended_by_the_timer_alone() {
+    let task = alone(Run::hostile("sleep").units(3_600_000).limit("wall_ms", 200));
+    let outcome = block_on(async { tokio::time::timeout(Duration::from_secs(5), task).await });
+    assert_stopped(&outcome.expect("it waits on"), FailureKind::DeadlineExceeded, "wall_ms");
 }

@@ -160,6 +160,15 @@ fn short_rust_names_are_demangled() {
 }
 
 #[test]
+fn long_rust_names_are_left_as_they_are() {
+    // Modules without a name: long to read, and `a::b` when read.
+    let nested = |depth: usize| format!("_R{}C1a{}1b", "Nv".repeat(depth), "0".repeat(depth - 1));
+    let first = |depth| named(&nested(depth), "unreachable").execute().failure().backtrace[0].clone();
+    assert!(first(100).starts_with("a::b"), "{}", first(100));
+    assert!(first(250).starts_with("_RNvNv"), "{}", first(250));
+}
+
+#[test]
 fn names_forge_no_lines() {
     let outcome = named("a\nb\u{1b}[2J", "unreachable").execute();
     assert!(!outcome.failure().backtrace[0].contains(['\n', '\u{1b}']), "{:?}", outcome.failure().backtrace);

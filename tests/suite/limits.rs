@@ -175,6 +175,29 @@ fn table_elements_counts_what_a_table_begins_with() {
 }
 
 #[test]
+fn table_elements_counts_the_sum_of_all_tables() {
+    let guest: std::sync::Arc<[u8]> = wat::parse_str(
+        r#"(component
+          (core module $m
+            (memory (export "memory") 1)
+            (table 600 funcref) (table 600 funcref)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+            (func (export "run") (param i32 i32) (result i32) i32.const 16))
+          (core instance $i (instantiate $m))
+          (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+            (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc")))))"#,
+    )
+    .expect("text")
+    .into();
+    let twin = Run::bytes(guest.clone()).limit("table_elements", 1200).execute();
+    twin.output();
+    assert_eq!(twin.used("table_elements"), 1200);
+    let over = Run::bytes(guest).limit("table_elements", 1199).execute();
+    assert_stopped(&over, FailureKind::TableLimit, "table_elements");
+    assert_eq!(over.failure().asked, Some(1200));
+}
+
+#[test]
 fn tables_are_counted() {
     let count = Run::hostile("table-count").execute().used("tables");
     Run::hostile("table-count").limit("tables", count).execute().output();
@@ -204,6 +227,16 @@ fn stack_bytes_ends_a_recursion() {
     for guest in ["recurse", "recurse-fat", "recurse-mutual"] {
         Run::hostile(guest).units(50).execute().output();
         let over = Run::hostile(guest).units(10_000_000).execute();
+        assert_stopped(&over, FailureKind::StackOverflow, "stack_bytes");
+    }
+}
+
+#[test]
+fn stack_bytes_is_half_a_mebibyte() {
+    // 10 915 and 486 calls fit; in twice the stack the larger number would.
+    for (guest, fits, over) in [("recurse", 8_000, 16_000), ("recurse-fat", 350, 700)] {
+        Run::hostile(guest).units(fits).execute().output();
+        let over = Run::hostile(guest).units(over).execute();
         assert_stopped(&over, FailureKind::StackOverflow, "stack_bytes");
     }
 }
@@ -412,25 +445,6 @@ fn memory_bytes_is_blamed_only_for_what_follows_at_once() {
     assert_eq!(outcome.failure().kind, FailureKind::Trap, "{:?}", outcome.failure());
     let outcome = Run::hostile("abi-after-refusal").limit("memory_bytes", 100 * PAGE).execute();
     assert_eq!(outcome.failure().kind, FailureKind::AbiViolation, "{:?}", outcome.failure());
-}
-
-#[test]
-fn wall_ms_stops_the_guest_itself_not_only_the_waiting_for_it() {
-    // Without the executor's own watch: what ends the guest is in its store and around its call.
-    let lab = omnimind_tests::Lab::shared();
-    for (guest, units) in [("spin", None), ("sleep", Some(3_600_000))] {
-        let mut run = Run::hostile(guest).limit("wall_ms", 200);
-        run.input = units.map(|units: u64| units.to_string().into_bytes()).unwrap_or_default();
-        let job = run.job(lab).expect("a task");
-        let (done, ended) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let outcome = omnimind_tests::block_on(omnimind::executor::run(job, std::time::Duration::ZERO));
-            // Nobody listens any more where the test has given up.
-            let _ = done.send(outcome);
-        });
-        let outcome = ended.recv_timeout(std::time::Duration::from_secs(20));
-        assert_stopped(&outcome.expect("the guest ended"), FailureKind::DeadlineExceeded, "wall_ms");
-    }
 }
 
 #[test]

@@ -137,14 +137,46 @@ fn the_table_of_limits_is_what_the_code_says() {
             .lines()
             .find(|line| line.starts_with(&format!("| `{}` |", budget.name())))
             .unwrap_or_else(|| panic!("docs/limits.md has no row for {}", budget.name()));
-        for mode in Mode::ALL {
+        let cells = Mode::ALL.map(|mode| {
             let bounds = budget.bounds(mode);
-            let cell = format!("| {} / {} |", budget.display(bounds.default), budget.display(bounds.max));
-            assert!(
-                row.contains(&cell),
-                "docs/limits.md, {} in {mode}: {cell} is not in {row}",
-                budget.name()
-            );
-        }
+            format!(" {} / {} ", budget.display(bounds.default), budget.display(bounds.max))
+        });
+        let cells = format!("|{}|", cells.join("|"));
+        assert!(row.contains(&cells), "docs/limits.md, {}: {cells} is not in {row}", budget.name());
     }
+}
+
+#[test]
+fn the_table_of_caps_is_what_the_code_says() {
+    let text = fs::read_to_string(checkout().join("docs/limits.md")).expect("docs/limits.md");
+    let caps = omnimind::engine::prescan::Caps::default();
+    let grouped = |number: u64| match (number / 1000, number % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{thousands} {rest:03}"),
+    };
+    for (what, cap) in [
+        ("components within components", caps.nesting as u64),
+        ("core modules", caps.modules),
+        ("instances, after flattening", caps.instances),
+        ("functions", caps.functions),
+        ("locals of one function", caps.locals),
+        ("targets of one `br_table`", caps.br_table.into()),
+        ("blocks within blocks", caps.block_nesting.into()),
+        ("data segments of one module", caps.data_segments.into()),
+        ("entries of any other section", caps.entries.into()),
+        ("sections", caps.sections),
+    ] {
+        let row = format!("| {what} | {} |", grouped(cap));
+        assert!(text.contains(&row), "docs/limits.md has no row {row}");
+    }
+    assert!(text.contains("| bytes | 64 MiB |") && caps.bytes == 64 << 20);
+    assert!(text.contains("| bytes of one function | 1 MiB |") && caps.body_bytes == 1 << 20);
+}
+
+#[test]
+fn receipts_name_the_engine_that_is_linked() {
+    let lock = fs::read_to_string(checkout().join("Cargo.lock")).expect("Cargo.lock");
+    let (_, rest) = lock.split_once("name = \"wasmtime\"\nversion = \"").expect("wasmtime is linked");
+    let version = rest.split('"').next().expect("a version");
+    assert_eq!(omnimind::engine::ENGINE_VERSION, format!("wasmtime {version}"));
 }

@@ -26,7 +26,7 @@ enum Command {
     Guests(guests::Args),
     /// Builds the guests and runs the tests of both workspaces
     Test(test::Args),
-    /// What a change must pass: format, lints, prebuilt guests, fast tests, a smoke run of the benches
+    /// What a change must pass: format, lints, prebuilt guests, a smoke run of the benches, tests
     Ci,
 }
 

@@ -1,7 +1,7 @@
 //! From submitted bytes to something that can be instantiated.
 //!
 //! ```text
-//! bytes -> digest -> loaded? -> artefact on disk? -> refused before? -> pre-scan -> compile worker
+//! bytes -> digest -> loaded? -> refused before? -> artefact on disk? -> pre-scan -> compile worker
 //! ```
 //!
 //! Two wasmtime engines share one way of configuring them: [`Flavour::Plain`] runs nearly everything,
@@ -36,7 +36,7 @@ use artefacts::{About, Artefacts, Found};
 use compiler::{Compiler, Verdict};
 
 /// The version that prices fuel; it stands in every receipt.
-pub const ENGINE_VERSION: &str = concat!("wasmtime ", "48.0.8");
+pub const ENGINE_VERSION: &str = "wasmtime 48.0.8";
 
 /// Components kept loaded. Each is a mapped file: what is not used costs little.
 const MAX_LOADED: NonZeroUsize = NonZeroUsize::new(256).unwrap();

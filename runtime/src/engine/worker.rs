@@ -3,7 +3,8 @@
 //! The same binary, started as `omnimind compile-worker` with the submitted bytes on standard input,
 //! the artefact's file as standard output and a file in memory for the report as standard error. The
 //! first thing it does is to give up everything it does not need: it can neither outlive its parent,
-//! nor open a file, nor use more CPU time or address space than it was started with.
+//! nor use more CPU time or address space than it was started with, nor (where the kernel has Landlock)
+//! open a file.
 
 use std::io::{Read, Write};
 

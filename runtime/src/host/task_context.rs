@@ -16,7 +16,7 @@ use crate::task::{Journal, TaskId, escape_guest_text};
 /// Longest name of a checkpoint, in bytes.
 const MAX_NAME: usize = 128;
 
-/// Progress reports passed on in a second; the others are dropped, the next one says more.
+/// Progress reports passed on in a second; the others are dropped, even the last one.
 const PROGRESS_PER_SECOND: u32 = 20;
 
 /// Checkpoints kept in a second; a guest that saves faster waits.
