@@ -81,7 +81,11 @@ impl Refusal {
 
 impl From<wasmparser::BinaryReaderError> for Refusal {
     fn from(error: wasmparser::BinaryReaderError) -> Refusal {
-        let message = format!("{} (at byte {})", error.message(), error.offset());
+        let text = match error.message() {
+            text if text.starts_with("magic header") => "not WebAssembly: it does not begin with `\\0asm`",
+            text => text,
+        };
+        let message = format!("{text} (at byte {})", error.offset());
         let offset = Some(error.offset() as u64);
         Refusal { offset, ..Refusal::new(Code::ComponentInvalid, message) }
     }
