@@ -92,7 +92,14 @@ impl Lab {
             // For this build alone: what another build refused or compiled proves nothing about it.
             let built = std::fs::metadata(binary()).and_then(|binary| binary.modified()).expect("the binary");
             let age = built.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
-            Lab::new(target_dir().join(format!("test-artefacts/{age}")), 50)
+            let all = target_dir().join("test-artefacts");
+            for old in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+                let unused = old.metadata().and_then(|old| old.modified()).map(|at| at.elapsed());
+                if matches!(unused, Ok(Ok(unused)) if unused > Duration::from_secs(24 * 3600)) {
+                    let _ = std::fs::remove_dir_all(old.path());
+                }
+            }
+            Lab::new(all.join(age.to_string()), 50)
         })
     }
 

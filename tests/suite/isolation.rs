@@ -58,6 +58,20 @@ fn an_exhausted_pool_is_never_what_a_task_meets() {
 }
 
 #[test]
+fn places_are_for_both_engines_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lab = Lab::new(dir.path().join("artefacts"), 1);
+    let first = Run::hostile("sleep").units(600).job(&lab).expect("a task");
+    let second = crate::limits::concurrent("echo").input("x").job(&lab).expect("a task");
+    let (_, second) = block_on(async {
+        // In this order: `join!` begins with its first.
+        tokio::join!(lab.executor.execute(first), lab.executor.execute(second))
+    });
+    assert_eq!(second.output(), b"x");
+    assert!(second.receipt.queue_ms >= 500, "it did not wait: {} ms", second.receipt.queue_ms);
+}
+
+#[test]
 fn a_hostile_neighbour_does_not_stop_others() {
     let lab = Lab::shared();
     std::thread::scope(|scope| {

@@ -463,7 +463,7 @@ fn checkpoint_bytes_counts_what_earlier_attempts_kept() {
 }
 
 /// The hostile guest `name`, made to need the async component model and with it the other engine.
-fn concurrent(name: &str) -> Run {
+pub fn concurrent(name: &str) -> Run {
     let folder = omnimind_tests::checkout().join("guest-tasks/hostile");
     let read = |file: String| std::fs::read_to_string(folder.join(file)).expect("text");
     let text = read(format!("{name}.wat")).replace(";; include skeleton", &read("skeleton.inc".to_owned()));

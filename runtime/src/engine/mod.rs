@@ -47,7 +47,7 @@ const POOL_TOO_SMALL: &str = "pooling allocator requirements";
 /// How the engines are set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Tasks that may be live at once on each engine.
+    /// Tasks that may be live at once.
     pub instances: u32,
     /// Where artefacts are kept.
     pub artefacts: PathBuf,
@@ -95,7 +95,6 @@ pub struct Component {
 struct Slot {
     engine: wasmtime::Engine,
     name: String,
-    permits: Arc<Semaphore>,
 }
 
 /// The engines, the cache of artefacts and the compiler.
@@ -103,6 +102,7 @@ pub struct Engines {
     settings: Settings,
     plain: Slot,
     concurrent: OnceLock<Slot>,
+    permits: Arc<Semaphore>,
     artefacts: Artefacts,
     compiler: Compiler,
     loaded: Mutex<LruCache<Digest, Arc<Component>>>,
@@ -118,6 +118,7 @@ impl Engines {
         Ok(Engines {
             plain: Slot::start(Flavour::Plain, settings.instances)?,
             concurrent: OnceLock::new(),
+            permits: Arc::new(Semaphore::new(settings.instances as usize)),
             artefacts,
             compiler: Compiler::new(settings.worker.clone()),
             loaded: Mutex::new(LruCache::new(MAX_LOADED)),
@@ -131,10 +132,10 @@ impl Engines {
         self.slot(flavour).map(|slot| &slot.engine)
     }
 
-    /// Places in the pool of `flavour`. Hold one permit for each store: then an exhausted pool is
-    /// never what a task meets.
-    pub fn permits(&self, flavour: Flavour) -> Result<Arc<Semaphore>, Error> {
-        self.slot(flavour).map(|slot| slot.permits.clone())
+    /// Places for tasks, on both engines together. Hold one permit for each store: each pool has as many
+    /// places, so an exhausted pool is never what a task meets.
+    pub fn permits(&self) -> Arc<Semaphore> {
+        self.permits.clone()
     }
 
     /// The component of these bytes: loaded, from the cache, or compiled now.
@@ -270,7 +271,7 @@ impl Slot {
         let engine = wasmtime::Engine::new(&settings::runner(flavour, instances)).map_err(Error::Engine)?;
         ticker::start(&engine).map_err(Error::Ticker)?;
         let name = artefacts::engine_name(&engine, flavour.name());
-        Ok(Slot { engine, name, permits: Arc::new(Semaphore::new(instances as usize)) })
+        Ok(Slot { engine, name })
     }
 }
 

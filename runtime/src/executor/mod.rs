@@ -141,16 +141,9 @@ impl Executor {
     /// string): the store and its place in the pool are then given up when that operation is done.
     pub async fn execute(&self, job: Job) -> Outcome {
         let queued = Instant::now();
-        let permits = self.engines.permits(job.prepared.component.flavour);
         let control = job.control.clone();
-        let place = async {
-            match permits {
-                Ok(permits) => permits.acquire_owned().await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            }
-        };
         let permit = tokio::select! {
-            place = place => place,
+            place = self.engines.permits().acquire_owned() => place,
             // Cancelled while it waited.
             ended = control.overdue() => {
                 let (execution, _) = job.split(queued.elapsed());
