@@ -76,7 +76,7 @@ fn a_hostile_neighbour_does_not_stop_others() {
     let lab = Lab::shared();
     std::thread::scope(|scope| {
         let spinning = scope.spawn(|| Run::hostile("spin").limit("wall_ms", 3000).execute());
-        let growing = scope.spawn(|| Run::hostile("grow-touch").limit("wall_ms", 3000).execute());
+        let growing = scope.spawn(|| Run::hostile("grow-touch").limit("memory_bytes", 64 << 20).execute());
         std::thread::sleep(Duration::from_millis(200));
         for _ in 0..20 {
             let job = Run::hostile("echo").input("still here").job(lab).expect("a task");
