@@ -80,6 +80,8 @@ fn benches(layout: &Layout) -> Result<Outcome> {
     if !targets.any(|target| target.kind.iter().any(|kind| kind == "bench")) {
         return Ok(Skipped("the workspace has no benches yet"));
     }
+    // The benches run guests too.
+    guests::run(layout, &guests::Args::default()).context("building the guests")?;
     // Only bench targets: without --bench, cargo would run the unit tests once more, in the bench profile.
     let mut bench = cargo::command(&layout.root);
     cargo::run(bench.args(["bench", "--workspace", "--bench", "*", "--", "--test"]))?;
