@@ -177,12 +177,7 @@ impl Engines {
             return Err(refusal);
         }
         for flavour in [Flavour::Plain, Flavour::Concurrent] {
-            // The concurrent engine is not started to look for what is mostly not there.
-            let name = match flavour {
-                Flavour::Plain => self.plain.name.clone(),
-                Flavour::Concurrent => concurrent_name(&self.plain.name),
-            };
-            if let Some(found) = self.artefacts.find(&name, &digest).map_err(reading)? {
+            if let Some(found) = self.artefacts.find(&self.folder(flavour), &digest).map_err(reading)? {
                 return self.load(digest, flavour, &found).map(Some);
             }
         }
@@ -205,10 +200,8 @@ impl Engines {
                 return Err(refusal);
             }
         };
-        let (flavour, name) = match concurrent {
-            false => (Flavour::Plain, self.plain.name.clone()),
-            true => (Flavour::Concurrent, concurrent_name(&self.plain.name)),
-        };
+        let flavour = if concurrent { Flavour::Concurrent } else { Flavour::Plain };
+        let name = self.folder(flavour);
         let compiled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let about = About { core_instances, compiled_ms, size: bytes.len() as u64 };
         let found = self.artefacts.keep(&name, &digest, about, scratch).map_err(storing)?;
@@ -249,6 +242,13 @@ impl Engines {
         Ok(component)
     }
 
+    /// The artefact folder of an engine. Both are of one version and one set of compiler settings, so the
+    /// plain engine's hash stands for both, and the other is not started to look for what is mostly not
+    /// there.
+    fn folder(&self, flavour: Flavour) -> String {
+        self.plain.name.replacen(Flavour::Plain.name(), flavour.name(), 1)
+    }
+
     fn loaded(&self) -> std::sync::MutexGuard<'_, LruCache<Digest, Arc<Component>>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -273,12 +273,6 @@ impl Slot {
         let name = artefacts::engine_name(&engine, flavour.name());
         Ok(Slot { engine, name })
     }
-}
-
-/// The artefact folder of the concurrent engine. Both engines are of one version and one set of
-/// compiler settings, so the plain engine's hash stands for both and the other need not be started.
-fn concurrent_name(plain: &str) -> String {
-    plain.replacen(Flavour::Plain.name(), Flavour::Concurrent.name(), 1)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {

@@ -4,7 +4,7 @@ use wasmtime::component::{HasData, Linker};
 use wasmtime_wasi::p2::bindings::cli::environment;
 
 use super::{HostView, Stdio, Stop};
-use crate::limits::{Budget, Ledger};
+use crate::limits::Ledger;
 
 /// The name that a program finds before its arguments.
 const PROGRAM: &str = "task";
@@ -22,7 +22,7 @@ impl HasData for Environments {
 
 impl EnvironmentView<'_> {
     fn carry(&self, bytes: usize) -> Result<(), Stop> {
-        Ok(self.ledger.spend(Budget::HostCallBytes, bytes as u64)?)
+        super::carry(self.ledger, bytes as u64)
     }
 }
 

@@ -4,8 +4,8 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::io::{error, poll, streams};
 
-use super::{HostView, Stop};
-use crate::limits::{Budget, Ledger};
+use super::HostView;
+use crate::limits::Ledger;
 
 /// Bytes a pollable costs the host in one call of `poll`: its handle in, its index out.
 const BYTES_PER_POLLABLE: u64 = 8;
@@ -30,7 +30,7 @@ impl HasData for Polls {
 impl poll::Host for PollView<'_> {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         let bytes = BYTES_PER_POLLABLE.saturating_mul(pollables.len() as u64);
-        self.ledger.spend(Budget::HostCallBytes, bytes).map_err(Stop::from)?;
+        super::carry(self.ledger, bytes)?;
         poll::Host::poll(self.table, pollables).await
     }
 }

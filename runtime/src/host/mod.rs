@@ -110,6 +110,11 @@ impl WasiView for HostCtx {
     }
 }
 
+/// Pays for bytes that a host function copies, in or out, before anything is done with them.
+fn carry(ledger: &Ledger, bytes: u64) -> Result<(), Stop> {
+    Ok(ledger.spend(Budget::HostCallBytes, bytes)?)
+}
+
 /// Adds everything that every task may import.
 ///
 /// All of `wasi:cli/imports@0.2` is there, because adapted and interpreted guests import files and

@@ -6,7 +6,7 @@ use wasmtime::component::{HasData, Linker};
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 
 use super::{HostView, Stop};
-use crate::limits::{Budget, Ledger};
+use crate::limits::Ledger;
 
 /// Most random bytes one call may ask for.
 const MAX_BYTES: u64 = 64 << 10;
@@ -52,7 +52,7 @@ impl RandomView<'_> {
         if len > MAX_BYTES {
             return Err(Stop::TooMuchAtOnce { what: "random bytes", asked: len, limit: MAX_BYTES }.into());
         }
-        self.ledger.spend(Budget::HostCallBytes, len).map_err(Stop::from)?;
+        super::carry(self.ledger, len)?;
         let mut bytes = vec![0; usize::try_from(len)?];
         self.random.source().fill_bytes(&mut bytes);
         Ok(bytes)

@@ -112,7 +112,7 @@ impl From<Exhausted> for Error {
 impl TaskContextView<'_> {
     /// Pays for bytes that came in or go out, before anything is done with them.
     fn carry(&self, bytes: usize) -> Result<(), Stop> {
-        Ok(self.ledger.spend(Budget::HostCallBytes, bytes as u64)?)
+        super::carry(self.ledger, bytes as u64)
     }
 
     async fn save(&mut self, name: &str, data: Vec<u8>) -> Result<(), Error> {
