@@ -180,3 +180,13 @@ fn receipts_name_the_engine_that_is_linked() {
     let version = rest.split('"').next().expect("a version");
     assert_eq!(omnimind::engine::ENGINE_VERSION, format!("wasmtime {version}"));
 }
+
+#[test]
+fn cargo_run_is_omnimind() {
+    // The README's first command names no package.
+    let manifest = fs::read_to_string(checkout().join("Cargo.toml")).expect("Cargo.toml");
+    assert!(
+        manifest.contains("\ndefault-members = [\"runtime\"]\n"),
+        "`cargo run` has to choose among binaries"
+    );
+}
