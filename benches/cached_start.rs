@@ -50,7 +50,7 @@ fn main() {
             Arc::new(MemoryJournal::default()),
         )
         .expect("a job");
-        let outcome = block_on(run(job, Duration::ZERO));
+        let outcome = block_on(run(job));
         starts.push(begun.elapsed());
         black_box(outcome);
     }

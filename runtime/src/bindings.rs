@@ -6,6 +6,7 @@ wasmtime::component::bindgen!({
     world: "omnimind:runtime/task",
     imports: {
         "omnimind:runtime/task-context.save-checkpoint": async | trappable,
+        "omnimind:runtime/task-context.load-checkpoint": async | trappable,
         default: trappable,
     },
     exports: { default: async },

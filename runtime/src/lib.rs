@@ -6,11 +6,18 @@
 
 #![warn(missing_docs)]
 
+pub mod app;
 pub mod bindings;
 pub mod cli;
+pub mod components;
+pub mod config;
 pub mod engine;
+pub mod events;
 pub mod executor;
 pub mod host;
 pub mod limits;
+pub mod scheduler;
+pub mod server;
 pub mod task;
+pub mod task_store;
 pub mod telemetry;

@@ -24,7 +24,12 @@ pub fn target_dir() -> &'static Path {
 
 /// The checkout.
 pub fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        // At run time: one target directory may serve several checkouts, and cargo does not tell them apart.
+        let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR").expect("run this by cargo");
+        Path::new(&manifest_dir).parent().expect("the workspace").to_owned()
+    });
+    &DIR
 }
 
 /// The `omnimind` binary of this build. Made up to date first: cargo builds a package's binary only

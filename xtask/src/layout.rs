@@ -18,7 +18,10 @@ pub struct Layout {
 impl Layout {
     /// Asks the environment and cargo.
     pub fn find() -> Result<Layout> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // Asked at run time, where cargo sets it: one target directory may serve several checkouts, and cargo
+        // then takes the binary of another one for its own.
+        let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+        let root = Path::new(&manifest_dir)
             .parent()
             .context("xtask/ has no parent directory")?
             .to_path_buf();

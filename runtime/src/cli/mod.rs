@@ -2,6 +2,8 @@
 
 mod compile_worker;
 mod run;
+mod serve;
+mod store;
 mod terminal;
 
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use crate::telemetry;
 #[derive(Debug, Parser)]
 #[command(name = "omnimind", version, max_term_width = 100)]
 struct Cli {
-    /// Where compiled components are kept [default: omnimind in the user's data directory]
+    /// Where everything is kept [default: omnimind in the user's data directory]
     #[arg(long, global = true, env = "OMNIMIND_DATA_DIR", value_name = "DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
 
@@ -31,6 +33,10 @@ struct Cli {
 enum Command {
     /// Run a component on an input, here and now, and print its output and receipt
     Run(run::Args),
+    /// Serve the HTTP API until SIGTERM or Ctrl-C
+    Serve(serve::Args),
+    /// Check, back up or repair the task store
+    Store(store::Args),
     #[command(hide = true)]
     CompileWorker(compile_worker::Args),
 }
@@ -81,13 +87,15 @@ impl Failed {
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.command, Command::CompileWorker(_)) {
+        telemetry::init(cli.log_level.as_deref());
+    }
     let result = match cli.command {
         // Before anything else: the worker gives up its rights first thing.
         Command::CompileWorker(args) => return compile_worker::run(&args),
-        Command::Run(args) => {
-            telemetry::init(cli.log_level.as_deref());
-            data_dir(cli.data_dir).and_then(|dir| run::run(args, &dir))
-        }
+        Command::Run(args) => data_dir(cli.data_dir).and_then(|dir| run::run(args, &dir)),
+        Command::Serve(args) => data_dir(cli.data_dir).and_then(|dir| serve::run(args, dir)),
+        Command::Store(args) => data_dir(cli.data_dir).and_then(|dir| store::run(&args, &dir)),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -101,7 +109,7 @@ pub fn main() -> ExitCode {
 fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, Failed> {
     given.or_else(|| dirs::data_dir().map(|dir| dir.join("omnimind"))).ok_or_else(|| {
         Failed::usage(anyhow::anyhow!(
-            "there is no home directory to keep compiled components in: give --data-dir DIR"
+            "there is no home directory to keep anything in: give --data-dir DIR"
         ))
     })
 }

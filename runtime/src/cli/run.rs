@@ -1,18 +1,22 @@
 //! `omnimind run`: one component, one input, one receipt; no server.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use serde_json::value::RawValue;
 
 use super::terminal::{self, TerminalJournal};
 use super::{Exit, Failed};
 use crate::engine::{self, Code, Engines, Refusal, prescan};
 use crate::executor::{Control, Executor, GuestThreads, Job};
 use crate::limits::{Budget, Limits, Mode, Requested};
-use crate::task::{End, FailureKind, Outcome, Record, TaskId};
+use crate::task::{
+    Digest, End, FailureKind, Grants, Outcome, Priority, Record, Retry, Spec, State, Task, TaskId,
+};
 
 /// Ctrl-C lets the guest see `cancelled()` for this long before it is ended.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -73,24 +77,30 @@ pub struct Args {
 
 fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
     let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
-    let digits = amount.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match amount.get(digits.len()..).unwrap_or_default() {
-        "" => 1,
-        unit if !name.ends_with("_bytes") => {
-            bail!("{name} is a plain number, without a unit like `{unit}`")
-        }
-        "B" => 1,
+    let amount = match name.ends_with("_bytes") {
+        true => parse_size(amount)?,
+        false => parse_number(amount)?,
+    };
+    Ok((name.to_owned(), amount))
+}
+
+fn parse_number(text: &str) -> anyhow::Result<u64> {
+    text.replace('_', "").parse().map_err(|_| {
+        anyhow!("`{text}` is not a whole number from 0 to {}, without a unit", u64::MAX)
+    })
+}
+
+/// Bytes, as in `1000`, `256MiB` or `20GiB`.
+pub fn parse_size(text: &str) -> anyhow::Result<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
         unit => bail!("`{unit}` is not a unit: use KiB, MiB or GiB"),
     };
-    let number: u64 = digits
-        .replace('_', "")
-        .parse()
-        .map_err(|_| anyhow!("`{amount}` is not a whole number from 0 to {}", u64::MAX))?;
-    let amount = number.checked_mul(factor).with_context(|| format!("`{amount}` is too large"))?;
-    Ok((name.to_owned(), amount))
+    parse_number(digits)?.checked_mul(factor).with_context(|| format!("`{text}` is too large"))
 }
 
 fn parse_env(text: &str) -> anyhow::Result<(String, String)> {
@@ -134,17 +144,17 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
         let task_id = TaskId::generate();
         let journal = Arc::new(TerminalJournal::default());
         let mut job = Job::new(task_id, prepared, input, limits, journal.clone()).map_err(Failed::usage)?;
-        job.args = args.args;
-        job.env = args.env;
+        job.args.clone_from(&args.args);
+        job.env.clone_from(&args.env);
         job.deterministic = args.deterministic;
+        let limits_asked = args.limits.iter().cloned().collect();
         let begun = jiff::Timestamp::now();
         cancel_on_interrupt(job.control.clone());
         let outcome = executor.execute(job).await;
         terminal::print_tail(&outcome.log);
         let exit = exit(&outcome);
         if args.json {
-            let name = args.file.display().to_string();
-            let record = Record::of_run(task_id, name, digest.to_string(), begun, journal.percent(), outcome);
+            let record = record(&args, task_id, digest, limits_asked, begun, journal.percent(), outcome);
             terminal::print_json(&record).map_err(Failed::runtime)?;
         } else {
             terminal::print_outcome(&outcome).map_err(Failed::runtime)?;
@@ -208,6 +218,43 @@ fn refused(refusal: &Refusal, json: bool) -> Result<Exit, Failed> {
     Err(Failed { exit, error: anyhow!("{refusal}") })
 }
 
+/// The record of a task that ran once, here and now.
+fn record(
+    args: &Args,
+    id: TaskId,
+    digest: Digest,
+    limits: BTreeMap<String, u64>,
+    begun: jiff::Timestamp,
+    progress: f32,
+    outcome: Outcome,
+) -> Record {
+    let spec = Spec {
+        component: args.file.display().to_string(),
+        digest,
+        description: None,
+        metadata: RawValue::NULL.to_owned(),
+        priority: Priority::Medium,
+        limits,
+        args: args.args.clone(),
+        env: args.env.iter().cloned().collect(),
+        retry: Retry { max_attempts: 1, on: Vec::new(), backoff_ms: 0 },
+        grants: Grants::default(),
+        deterministic: args.deterministic,
+        durable: false,
+    };
+    let mut state = State::submitted(begun);
+    state.start(begun);
+    state.progress = progress;
+    let Outcome { end, receipt, .. } = outcome;
+    state.end(jiff::Timestamp::now(), &end, receipt, &spec.retry, 0.0);
+    let output = match end {
+        End::Completed(output) => Some(output),
+        _ => None,
+    };
+    let task = Task { id, tenant: String::new(), created: begun, spec: Arc::new(spec), state };
+    Record::of(&task).with_output(output)
+}
+
 fn cancel_on_interrupt(control: Control) {
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -229,7 +276,7 @@ fn exit(outcome: &Outcome) -> Exit {
         End::Cancelled => Exit::Cancelled,
         End::Failed(failure) => match failure.kind {
             FailureKind::GuestError | FailureKind::Trap | FailureKind::AbiViolation => Exit::TaskFailed,
-            FailureKind::HostError => Exit::Runtime,
+            FailureKind::HostError | FailureKind::Lost => Exit::Runtime,
             _ => Exit::Limit,
         },
     }

@@ -38,6 +38,7 @@ impl TerminalJournal {
     }
 }
 
+#[async_trait::async_trait]
 impl Journal for TerminalJournal {
     fn progress(&self, percent: f32, message: &str) {
         *self.percent.lock().unwrap_or_else(PoisonError::into_inner) = percent;
@@ -55,12 +56,12 @@ impl Journal for TerminalJournal {
         print_log(&std::mem::replace(&mut *unfinished, rest));
     }
 
-    fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
-        self.checkpoints.save_checkpoint(name, data)
+    async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
+        self.checkpoints.save_checkpoint(name, data).await
     }
 
-    fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
-        self.checkpoints.load_checkpoint(name)
+    async fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        self.checkpoints.load_checkpoint(name).await
     }
 
     fn checkpoint_size(&self, name: &str) -> Option<u64> {

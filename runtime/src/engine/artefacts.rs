@@ -25,9 +25,9 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::compiler::Allowance;
-use super::digest::Digest;
 use super::prescan;
 use super::refusal::Refusal;
+use crate::task::Digest;
 
 /// How long a refusal is remembered.
 const REMEMBER: Duration = Duration::from_secs(3600);

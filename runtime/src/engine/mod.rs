@@ -11,7 +11,7 @@
 mod adapt;
 mod artefacts;
 mod compiler;
-mod digest;
+mod metadata;
 pub mod prescan;
 mod refusal;
 mod settings;
@@ -27,10 +27,12 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 
 pub use compiler::Allowance;
-pub use digest::Digest;
+pub use metadata::Metadata;
 pub use refusal::{Code, Refusal};
 pub use settings::{Flavour, runner as runner_settings};
 pub use ticker::TICK;
+
+use crate::task::Digest;
 
 use artefacts::{About, Artefacts, Found};
 use compiler::{Compiler, Verdict};
@@ -185,7 +187,7 @@ impl Engines {
     }
 
     fn compile(&self, digest: Digest, bytes: &[u8]) -> Result<Arc<Component>, Refusal> {
-        let storing = |error| Refusal::internal("writing the artefact cache", error);
+        let storing = |error: std::io::Error| Refusal::unwritten("writing the artefact cache", &error);
         let begun = Instant::now();
         let scratch = self.artefacts.scratch().map_err(storing)?;
         let verdict = self

@@ -24,9 +24,15 @@ pub enum Code {
     MissingExport,
     /// Exports or imports a function of another type than the contract's.
     TypeMismatch,
+    /// Imports a capability that this runtime does not have.
+    CapabilityUnavailable,
+    /// What the component says of itself makes no sense.
+    InvalidMetadata,
     /// More bytes than are read.
     TooLarge,
-    /// The runtime's own fault: the compile worker could not be started, the disk is full.
+    /// There is no room on the disk for the compiled code.
+    StorageUnavailable,
+    /// The runtime's own fault: the compile worker could not be started, a file could not be read.
     Internal,
 }
 
@@ -41,7 +47,10 @@ impl Code {
             Code::UnknownImport => "unknown_import",
             Code::MissingExport => "missing_export",
             Code::TypeMismatch => "type_mismatch",
+            Code::CapabilityUnavailable => "capability_unavailable",
+            Code::InvalidMetadata => "invalid_metadata",
             Code::TooLarge => "too_large",
+            Code::StorageUnavailable => "storage_unavailable",
             Code::Internal => "internal",
         }
     }
@@ -71,6 +80,15 @@ impl Refusal {
     pub fn new(code: Code, message: impl Into<String>) -> Refusal {
         // Names of imports and exports are the guest's own words.
         Refusal { code, message: escape_guest_text(&message.into()), offset: None }
+    }
+
+    /// A file could not be written.
+    pub fn unwritten(doing: &str, error: &std::io::Error) -> Refusal {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded => Refusal::new(Code::StorageUnavailable, format!("{doing}: {error}")),
+            _ => Refusal::internal(doing, error),
+        }
     }
 
     /// The runtime's own fault, with what it was doing.

@@ -1,7 +1,8 @@
-//! Ends a running task from outside: at its deadline, or because a client asked.
+//! Ends a running task from outside, at its deadline or because a client asked; pauses it and lets it go on.
 //!
 //! Epochs stop a guest that computes; a timer around the call stops one that waits in a host call.
-//! Both look at the same end, which can be moved while the task runs.
+//! Both look at the same end, which can be moved while the task runs. A paused guest keeps its instance,
+//! gives back its compute slot, and its `wall_ms` stands still.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
+use super::slots::Turns;
 use crate::engine::TICK;
 
 /// How long after its end a task may go on before the answer is given without it.
@@ -32,10 +34,18 @@ struct State {
     cancel_ns: AtomicU64,
     /// CPU time of the guest's thread so far.
     cpu_ns: AtomicU64,
+    /// When the pause began that is going on, or [`NOT_PAUSED`].
+    pause_ns: AtomicU64,
+    /// Length of the pauses that are over.
+    paused_ns: AtomicU64,
+    /// The guest came up for air, but could go on computing.
+    yielded: AtomicBool,
     /// What the guest sees as `cancelled()`.
     asked: Arc<AtomicBool>,
     moved: Notify,
 }
+
+const NOT_PAUSED: u64 = u64::MAX;
 
 /// Why a task was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +66,9 @@ impl Default for Control {
             deadline_ns: AtomicU64::new(u64::MAX),
             cancel_ns: AtomicU64::new(u64::MAX),
             cpu_ns: AtomicU64::new(0),
+            pause_ns: AtomicU64::new(NOT_PAUSED),
+            paused_ns: AtomicU64::new(0),
+            yielded: AtomicBool::new(false),
             asked: Arc::default(),
             moved: Notify::new(),
         }))
@@ -79,15 +92,58 @@ impl Control {
         moved.notify_waiters();
     }
 
+    /// Pauses the guest at its next yield; its time stands still from now on. It may not have begun yet.
+    pub fn pause(&self) {
+        let State { made, pause_ns, .. } = &*self.0;
+        let now = nanoseconds(made.elapsed());
+        let _ = pause_ns.compare_exchange(NOT_PAUSED, now, Ordering::AcqRel, Ordering::Acquire);
+        self.0.moved.notify_waiters();
+    }
+
+    /// Lets a paused guest go on.
+    pub fn resume(&self) {
+        let State { made, pause_ns, paused_ns, deadline_ns, .. } = &*self.0;
+        let began = pause_ns.load(Ordering::Acquire);
+        if began == NOT_PAUSED {
+            return;
+        }
+        let length = nanoseconds(made.elapsed()).saturating_sub(began);
+        paused_ns.fetch_add(length, Ordering::AcqRel);
+        // First the deadline, then the pause: the other way round it could be missed in between.
+        let _ = deadline_ns
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |deadline| Some(deadline.saturating_add(length)));
+        pause_ns.store(NOT_PAUSED, Ordering::Release);
+        self.0.moved.notify_waiters();
+    }
+
+    /// Time spent paused.
+    pub(super) fn paused(&self) -> Duration {
+        let State { made, pause_ns, paused_ns, .. } = &*self.0;
+        let now = match pause_ns.load(Ordering::Acquire) {
+            NOT_PAUSED => 0,
+            began => nanoseconds(made.elapsed()).saturating_sub(began),
+        };
+        Duration::from_nanos(paused_ns.load(Ordering::Acquire).saturating_add(now))
+    }
+
+    fn is_paused(&self) -> bool {
+        self.0.pause_ns.load(Ordering::Acquire) != NOT_PAUSED
+    }
+
+    /// Notes that the guest came up for air without waiting for anything.
+    pub(super) fn yielded(&self) {
+        self.0.yielded.store(true, Ordering::Relaxed);
+    }
+
     /// The flag behind the guest's `cancelled()`.
     pub(super) fn asked(&self) -> Arc<AtomicBool> {
         self.0.asked.clone()
     }
 
-    /// Time since the task began.
+    /// Time since the task began, without pauses.
     pub(super) fn elapsed(&self) -> Duration {
         let begun = Duration::from_nanos(self.0.begun_ns.load(Ordering::Acquire));
-        self.0.made.elapsed().saturating_sub(begun)
+        self.0.made.elapsed().saturating_sub(begun).saturating_sub(self.paused())
     }
 
     /// CPU time of the guest's thread so far.
@@ -101,7 +157,10 @@ impl Control {
 
     /// When it ends, and why.
     fn end(&self) -> (Duration, Ended) {
-        let deadline = self.0.deadline_ns.load(Ordering::Acquire);
+        let deadline = match self.is_paused() {
+            true => u64::MAX,
+            false => self.0.deadline_ns.load(Ordering::Acquire),
+        };
         let cancel = self.0.cancel_ns.load(Ordering::Acquire);
         match cancel < deadline {
             true => (Duration::from_nanos(cancel), Ended::Cancelled),
@@ -139,18 +198,26 @@ impl Control {
         }
     }
 
-    /// Runs `guest` until it is done or ended. When it is ended the future is dropped, and with it
-    /// whatever host call it was waiting in.
-    pub(super) async fn supervise<T>(&self, guest: impl Future<Output = T>) -> Result<T, Ended> {
+    /// Runs `guest` in its `turns` until it is done or ended. When it is ended the future is dropped, and
+    /// with it whatever host call it was waiting in. The first turn has begun.
+    pub(super) async fn supervise<T>(
+        &self,
+        turns: &mut Turns,
+        guest: impl Future<Output = T>,
+    ) -> Result<T, Ended> {
         self.check()?;
         let mut guest = pin!(guest);
         // Most tasks are over at the first look: for them there is no timer, and no system call for the
         // CPU's clock. The first slice lasts a tick at most, so its wall time will do, cut where the
         // thread was kept from running.
         let first = poll_fn(|cx| {
+            if self.is_paused() || turns.poll_begin(cx).is_pending() {
+                return Poll::Ready(Poll::Pending);
+            }
             let begun = Instant::now();
             let polled = guest.as_mut().poll(cx);
             self.add_cpu(begun.elapsed().min(TICK * 2));
+            self.between_slices(turns);
             Poll::Ready(polled)
         });
         if let Poll::Ready(value) = first.await {
@@ -164,18 +231,33 @@ impl Control {
             let timer = tokio::time::sleep(self.left());
             let mut timer = pin!(timer);
             let value = poll_fn(|cx| {
-                let begun = thread_cpu();
-                let polled = guest.as_mut().poll(cx);
-                self.add_cpu(thread_cpu().saturating_sub(begun));
-                match polled {
-                    Poll::Ready(value) => Poll::Ready(Some(value)),
-                    Poll::Pending if timer.as_mut().poll(cx).is_ready() => Poll::Ready(None),
+                if self.is_paused() {
+                    turns.end();
+                } else if turns.poll_begin(cx).is_ready() {
+                    let begun = thread_cpu();
+                    let polled = guest.as_mut().poll(cx);
+                    self.add_cpu(thread_cpu().saturating_sub(begun));
+                    self.between_slices(turns);
+                    if let Poll::Ready(value) = polled {
+                        return Poll::Ready(Some(value));
+                    }
+                }
+                match timer.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(None),
                     Poll::Pending => moved.as_mut().poll(cx).map(|()| None),
                 }
             });
             if let Some(value) = value.await {
                 return Ok(value);
             }
+        }
+    }
+
+    /// Keeps the turn where the guest could go on at once and nobody waits; else ends it.
+    fn between_slices(&self, turns: &mut Turns) {
+        let goes_on = self.0.yielded.swap(false, Ordering::Relaxed);
+        if !goes_on || turns.is_over() {
+            turns.end();
         }
     }
 }

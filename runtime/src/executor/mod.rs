@@ -7,21 +7,26 @@
 mod classify;
 mod control;
 mod prepared;
+mod slots;
 mod store;
 mod threads;
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use lru::LruCache;
 use tokio::runtime::Handle;
 use wasmtime::AsContextMut;
 use wasmtime::component::Linker;
 
 pub use control::{Control, OVERDUE};
-pub use prepared::{Kind, Prepared};
+pub use prepared::{Interface, Kind, Prepared};
+pub use slots::{QUANTUM, Slots, Turns};
 pub use store::Ctx;
 pub use threads::GuestThreads;
 
@@ -29,10 +34,37 @@ use classify::{Scene, Verdict};
 use control::Ended;
 use prepared::Entry;
 
-use crate::engine::{Component, Digest, ENGINE_VERSION, Engines, Flavour, Refusal};
+use crate::engine::{Component, ENGINE_VERSION, Engines, Flavour, Refusal};
 use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
 use crate::limits::{self, Budget, Ledger, Limits};
-use crate::task::{End, Failure, FailureKind, Journal, Outcome, Receipt, TaskId, Used};
+use crate::task::{
+    Digest, End, Failure, FailureKind, Journal, Outcome, Priority, Receipt, Spec, TaskId, Used,
+};
+
+/// One execution of a task, as whoever schedules it sees it.
+pub struct Attempt {
+    /// Which task.
+    pub task_id: TaskId,
+    /// What it is.
+    pub spec: Arc<Spec>,
+    /// What it works on.
+    pub input: Arc<[u8]>,
+    /// Which execution, from 1.
+    pub number: u32,
+    /// How long it has waited for its place.
+    pub queued: Duration,
+    /// Where progress, checkpoints and the log's head go.
+    pub journal: Arc<dyn Journal>,
+    /// Ends and pauses it.
+    pub control: Control,
+}
+
+/// Runs tasks, whatever that takes.
+#[async_trait]
+pub trait TaskExecutor: Send + Sync {
+    /// Runs one to its end. What goes wrong on the way is an outcome too.
+    async fn execute(&self, attempt: Attempt) -> Outcome;
+}
 
 /// Linked components kept.
 const MAX_PREPARED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -54,6 +86,10 @@ pub struct Job {
     pub env: Vec<(String, String)>,
     /// Freeze clocks and seed randomness.
     pub deterministic: bool,
+    /// Whose turn it is when several want to compute.
+    pub priority: Priority,
+    /// How long it has waited already.
+    pub queued: Duration,
     /// Where progress, checkpoints and the log's head go.
     pub journal: Arc<dyn Journal>,
     /// Ends the execution from outside.
@@ -83,6 +119,8 @@ impl Job {
             args: Vec::new(),
             env: Vec::new(),
             deterministic: false,
+            priority: Priority::Medium,
+            queued: Duration::ZERO,
             journal,
             control: Control::default(),
         })
@@ -104,15 +142,17 @@ struct Call {
 pub struct Executor {
     engines: Arc<Engines>,
     guests: Handle,
+    slots: Slots,
     linkers: [OnceLock<Linker<Ctx>>; 2],
     prepared: Mutex<LruCache<Digest, Arc<Prepared>>>,
 }
 
 impl Executor {
-    /// An executor that runs guests on `guests`.
+    /// An executor that runs guests on `guests`, as many at one time as it has threads.
     pub fn new(engines: Arc<Engines>, guests: Handle) -> Executor {
         Executor {
             engines,
+            slots: Slots::new(guests.metrics().num_workers()),
             guests,
             linkers: [OnceLock::new(), OnceLock::new()],
             prepared: Mutex::new(LruCache::new(MAX_PREPARED)),
@@ -134,6 +174,11 @@ impl Executor {
         Ok(prepared)
     }
 
+    /// The component of that digest, if it is linked.
+    pub fn linked(&self, digest: &Digest) -> Option<Arc<Prepared>> {
+        self.prepared().get(digest).cloned()
+    }
+
     /// Runs `job` to its end. Dropping the future ends the guest.
     ///
     /// The answer is never later than the end by more than [`OVERDUE`], even where the guest's thread is
@@ -142,15 +187,16 @@ impl Executor {
     pub async fn execute(&self, job: Job) -> Outcome {
         let queued = Instant::now();
         let control = job.control.clone();
+        let turns = self.slots.turns(job.priority);
         let permit = tokio::select! {
             place = self.engines.permits().acquire_owned() => place,
             // Cancelled while it waited.
             ended = control.overdue() => {
-                let (execution, _) = job.split(queued.elapsed());
+                let (execution, _) = job.split(queued);
                 return execution.overdue(ended);
             }
         };
-        let (execution, call) = job.split(queued.elapsed());
+        let (execution, call) = job.split(queued);
         let permit = match permit {
             Ok(permit) => permit,
             Err(error) => return execution.failed(format!("no place to run in: {error}")),
@@ -160,7 +206,7 @@ impl Executor {
         let mut guest = AbortOnDrop(self.guests.spawn(async move {
             // The permit goes when the store is gone, not when the answer is.
             let _permit = permit;
-            running.run(call).await
+            running.run(call, turns).await
         }));
         tokio::select! {
             biased;
@@ -199,10 +245,10 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit, elsewhere.
-pub async fn run(job: Job, queue: Duration) -> Outcome {
-    let (execution, call) = job.split(queue);
-    execution.run(call).await
+/// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit and in turns, elsewhere.
+pub async fn run(job: Job) -> Outcome {
+    let (execution, call) = job.split(Instant::now());
+    execution.run(call, Turns::unlimited()).await
 }
 
 /// What of one execution outlives its store.
@@ -212,12 +258,14 @@ struct Execution {
     control: Control,
     log: LogSink,
     attempt: u32,
-    queue: Duration,
+    /// How long it had waited when this was made, and when that was.
+    queued: (Duration, Instant),
+    queue_ns: AtomicU64,
 }
 
 impl Job {
-    fn split(self, queue: Duration) -> (Execution, Call) {
-        let Job { prepared, input, limits, control, attempt, journal, .. } = self;
+    fn split(self, since: Instant) -> (Execution, Call) {
+        let Job { prepared, input, limits, control, attempt, journal, queued, .. } = self;
         let ledger = Arc::new(Ledger::new(limits));
         ledger.record(Budget::InputBytes, input.len() as u64);
         // What earlier attempts kept is still kept.
@@ -225,12 +273,13 @@ impl Job {
         let log = LogSink::new(ledger.clone(), journal.clone());
         let Job { task_id, metadata, args, env, deterministic, .. } = self;
         let call = Call { input, task_id, metadata, args, env, deterministic, journal };
-        (Execution { prepared, ledger, control, log, attempt, queue }, call)
+        let queued = (queued, since);
+        (Execution { prepared, ledger, control, log, attempt, queued, queue_ns: AtomicU64::new(0) }, call)
     }
 }
 
 impl Execution {
-    async fn run(&self, job: Call) -> Outcome {
+    async fn run(&self, job: Call, mut turns: Turns) -> Outcome {
         let Execution { prepared, ledger, control, log, .. } = self;
         let command = prepared.kind() == Kind::Command;
         let output = command.then(|| OutputSink::new(ledger.clone()));
@@ -248,9 +297,18 @@ impl Execution {
             true => deterministic_id(prepared, &job.input),
             false => job.task_id,
         };
-        let task = TaskContext::new(task_id, self.attempt, job.metadata, control.asked(), job.journal);
-        let host = HostCtx::new(ledger.clone(), stdio, task, clock);
+        let host = {
+            let control = control.clone();
+            let elapsed = Box::new(move || control.elapsed());
+            let asked = self.control.asked();
+            let task = TaskContext::new(task_id, self.attempt, job.metadata, asked, elapsed, job.journal);
+            HostCtx::new(ledger.clone(), stdio, task, clock)
+        };
 
+        // Until now it was queueing; the instance and its time begin with the first turn.
+        poll_fn(|cx| turns.poll_begin(cx)).await;
+        let (waited, since) = self.queued;
+        self.queue_ns.store(nanoseconds(waited + since.elapsed()), Ordering::Relaxed);
         control.begin(Duration::from_millis(ledger.limits().get(Budget::WallMs)));
         let mut store = match store::new(
             prepared.component.code.engine(),
@@ -260,7 +318,7 @@ impl Execution {
             Ok(store) => store,
             Err(error) => return self.failed(format!("making the store: {error:#}")),
         };
-        let called = control.supervise(call(&mut store, prepared, &job.input)).await;
+        let called = control.supervise(&mut turns, call(&mut store, prepared, &job.input)).await;
         // In a store that was ended in the middle the count of fuel may be a little old.
         let _ = store::record(&mut store.as_context_mut(), ledger);
         self.record();
@@ -303,6 +361,14 @@ impl Execution {
         self.outcome(End::Failed(Box::new(Failure::new(FailureKind::HostError, message))))
     }
 
+    /// How long it waited for a place and a turn; for one that never began, until now.
+    fn queue(&self) -> Duration {
+        match self.queue_ns.load(Ordering::Relaxed) {
+            0 => self.queued.0 + self.queued.1.elapsed(),
+            queue => Duration::from_nanos(queue),
+        }
+    }
+
     fn scene(&self) -> Scene<'_> {
         Scene { prepared: &self.prepared, ledger: &self.ledger, refusal: None }
     }
@@ -337,7 +403,8 @@ impl Execution {
             stopped_by,
             wall_ms: ledger.used(Budget::WallMs),
             cpu_ms: milliseconds(self.control.cpu()),
-            queue_ms: milliseconds(self.queue),
+            queue_ms: milliseconds(self.queue()),
+            paused_ms: milliseconds(self.control.paused()),
             attempts: self.attempt,
             engine: ENGINE_VERSION.into(),
         };
@@ -386,6 +453,10 @@ fn deterministic_id(prepared: &Prepared, input: &[u8]) -> TaskId {
     let mut material = [0; 16];
     hasher.finalize_xof().fill(&mut material);
     TaskId::of(material)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn milliseconds(duration: Duration) -> u64 {

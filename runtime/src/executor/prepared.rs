@@ -1,6 +1,9 @@
 //! A component checked against the contract and linked: all that is left is to instantiate it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{InstancePre, Linker, Type};
@@ -9,6 +12,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use super::store::Ctx;
 use crate::bindings::TaskPre;
 use crate::engine::{Code, Component, Refusal};
+use crate::task::Capability;
 
 /// The interface a command exports; any 0.2 version will do.
 const COMMAND_EXPORT: &str = "wasi:cli/run@0.2.";
@@ -18,7 +22,8 @@ const COMMAND_EXPORT: &str = "wasi:cli/run@0.2.";
 const NO_SUCH_FUNCTION: &str = "implementation is missing";
 
 /// How the component is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Exports `run` of world `task`.
     Task,
@@ -56,8 +61,13 @@ impl Prepared {
     /// # Errors
     /// `missing_export`, `type_mismatch` and `unknown_import`, naming the thing.
     pub(super) fn link(component: Arc<Component>, linker: &Linker<Ctx>) -> Result<Prepared, Refusal> {
-        let kind = kind(&component)?;
-        known_imports(&component)?;
+        let Interface { kind, capabilities, .. } = Interface::of(&component)?;
+        if let Some(missing) = capabilities.first() {
+            return Err(Refusal::new(
+                Code::CapabilityUnavailable,
+                format!("the component imports the capability `{}`, which this omnimind does not have", missing.name()),
+            ));
+        }
         let pre = linker.instantiate_pre(&component.code).map_err(|error| {
             // The interfaces are known, so it is a function's name or its type.
             let text = format!("{error:#}");
@@ -159,35 +169,74 @@ const KNOWN: [&str; 29] = [
     "wasi:sockets/udp-create-socket",
 ];
 
-fn known_imports(component: &Component) -> Result<(), Refusal> {
-    let engine = component.code.engine();
-    for (name, item) in component.code.component_type().imports(engine) {
-        let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-        let known = KNOWN.contains(&interface);
-        let offered = if interface.starts_with("omnimind:") { "0.1." } else { "0.2." };
-        if known && version.starts_with(offered) {
-            continue;
+/// What a component wants and offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// How it is called.
+    pub kind: Kind,
+    /// The names of its imports, all of them known.
+    pub imports: Vec<String>,
+    /// The names of its exports.
+    pub exports: Vec<String>,
+    /// What of its imports needs a grant, and may or may not be there.
+    pub capabilities: BTreeSet<Capability>,
+}
+
+impl Interface {
+    /// Reads it off a compiled component.
+    ///
+    /// # Errors
+    /// `missing_export`, `type_mismatch` and `unknown_import`, naming the thing.
+    pub fn of(component: &Component) -> Result<Interface, Refusal> {
+        let engine = component.code.engine();
+        let ty = component.code.component_type();
+        let mut capabilities = BTreeSet::new();
+        for (name, item) in ty.imports(engine) {
+            capabilities.extend(known_import(name, &item.ty, engine)?);
         }
-        let function = match item.ty {
-            ComponentItem::ComponentInstance(instance) => {
-                let first = instance.exports(engine).map(|(name, _)| name.to_owned()).next();
-                first.map(|first| format!(" (for `{first}`)")).unwrap_or_default()
-            }
-            _ => String::new(),
-        };
-        let way_out = match known {
-            true => format!("version {offered}x of it is offered"),
-            false => match nearest(interface) {
-                Some(nearest) => format!("the nearest that is offered is `{nearest}@{offered}x`"),
-                None => "tasks may import wasi:cli, clocks, filesystem, io, random and sockets 0.2 and omnimind:runtime 0.1".to_owned(),
-            },
-        };
-        return Err(Refusal::new(
-            Code::UnknownImport,
-            format!("the component imports `{name}`{function}, which is not offered here; {way_out}"),
-        ));
+        Ok(Interface {
+            kind: kind(component)?,
+            imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+            exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+            capabilities,
+        })
     }
-    Ok(())
+}
+
+/// Checks that somebody here offers the import `name`; returns the capability that it belongs to, if it
+/// needs one.
+fn known_import(
+    name: &str,
+    item: &ComponentItem,
+    engine: &wasmtime::Engine,
+) -> Result<Option<Capability>, Refusal> {
+    let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+    let known = KNOWN.contains(&interface);
+    let offered = if interface.starts_with("omnimind:") { "0.1." } else { "0.2." };
+    if known && version.starts_with(offered) {
+        return Ok(None);
+    }
+    if let Some(capability) = Capability::of_interface(interface) {
+        return Ok(Some(capability));
+    }
+    let function = match item {
+        ComponentItem::ComponentInstance(instance) => {
+            let first = instance.exports(engine).map(|(name, _)| name.to_owned()).next();
+            first.map(|first| format!(" (for `{first}`)")).unwrap_or_default()
+        }
+        _ => String::new(),
+    };
+    let way_out = match known {
+        true => format!("version {offered}x of it is offered"),
+        false => match nearest(interface) {
+            Some(nearest) => format!("the nearest that is offered is `{nearest}@{offered}x`"),
+            None => "tasks may import wasi:cli, clocks, filesystem, io, random and sockets 0.2 and omnimind:runtime 0.1".to_owned(),
+        },
+    };
+    Err(Refusal::new(
+        Code::UnknownImport,
+        format!("the component imports `{name}`{function}, which is not offered here; {way_out}"),
+    ))
 }
 
 fn nearest(interface: &str) -> Option<&'static str> {

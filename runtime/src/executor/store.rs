@@ -86,6 +86,7 @@ pub(super) fn new(engine: &wasmtime::Engine, ctx: Ctx, control: Control) -> wasm
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         control.check()?;
+        control.yielded();
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     });
     // memory_bytes, memories, table_elements, tables, instances

@@ -30,8 +30,8 @@ pub struct TaskContext {
     pub attempt: u32,
     /// JSON text.
     pub metadata: Cow<'static, str>,
-    /// When `wall_ms` began to run.
-    pub started: Instant,
+    /// How much of `wall_ms` has passed.
+    pub elapsed: Box<dyn Fn() -> Duration + Send + Sync>,
     /// Set once a client asked for the end.
     pub cancelled: Arc<AtomicBool>,
     /// Where progress and checkpoints go.
@@ -47,13 +47,14 @@ impl TaskContext {
         attempt: u32,
         metadata: Cow<'static, str>,
         cancelled: Arc<AtomicBool>,
+        elapsed: Box<dyn Fn() -> Duration + Send + Sync>,
         journal: Arc<dyn Journal>,
     ) -> TaskContext {
         TaskContext {
             task_id,
             attempt,
             metadata,
-            started: Instant::now(),
+            elapsed,
             cancelled,
             journal,
             progress: Bucket::new(PROGRESS_PER_SECOND),
@@ -128,16 +129,17 @@ impl TaskContextView<'_> {
             tokio::time::sleep(wait).await;
         }
         self.task.checkpoints.take(Instant::now());
-        let saved = self.task.journal.save_checkpoint(name, data);
+        let saved = self.task.journal.save_checkpoint(name, data).await;
         saved.map_err(|error| Error::Internal(error.to_string()))?;
         reservation.settle_all();
         self.ledger.release(Budget::CheckpointBytes, before.saturating_sub(after));
         Ok(())
     }
 
-    fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    async fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         checked_name(name)?;
-        self.task.journal.load_checkpoint(name).map_err(|error| Error::Internal(error.to_string()))
+        let loaded = self.task.journal.load_checkpoint(name).await;
+        loaded.map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
@@ -179,10 +181,10 @@ impl task_context::Host for TaskContextView<'_> {
         Ok(self.save(&name, data).await)
     }
 
-    fn load_checkpoint(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+    async fn load_checkpoint(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         let size = self.task.journal.checkpoint_size(&name).unwrap_or(0);
         self.carry(name.len().saturating_add(usize::try_from(size)?))?;
-        Ok(self.load(&name))
+        Ok(self.load(&name).await)
     }
 
     fn remaining(&mut self, budget: String) -> wasmtime::Result<Option<u64>> {
@@ -192,7 +194,7 @@ impl task_context::Host for TaskContextView<'_> {
         };
         if budget == Budget::WallMs {
             // In deterministic mode only sleeping takes time.
-            let elapsed = self.clock.map_or(self.task.started.elapsed(), VirtualClock::elapsed);
+            let elapsed = self.clock.map_or_else(&self.task.elapsed, VirtualClock::elapsed);
             let elapsed = u64::try_from(elapsed.as_millis())?;
             return Ok(Some(self.ledger.limits().get(budget).saturating_sub(elapsed)));
         }

@@ -33,11 +33,43 @@ pub enum FailureKind {
     HandleLimit,
     /// The guest broke the canonical ABI: bad pointers, lengths, text or handles.
     AbiViolation,
+    /// A budget of a capability was used up; `limit` names it.
+    BudgetExhausted,
+    /// The task used a capability that it was not granted.
+    CapabilityDenied,
+    /// A service behind a capability failed or was not there.
+    UpstreamUnavailable,
+    /// The machine ran short of memory and this task was chosen to end.
+    MachineMemory,
     /// The runtime's own fault.
     HostError,
+    /// Crashes of the runtime interrupted the task more often than allowed.
+    Lost,
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: [FailureKind; 18] = [
+        FailureKind::GuestError,
+        FailureKind::Trap,
+        FailureKind::FuelExhausted,
+        FailureKind::DeadlineExceeded,
+        FailureKind::MemoryLimit,
+        FailureKind::TableLimit,
+        FailureKind::InstanceLimit,
+        FailureKind::StackOverflow,
+        FailureKind::OutputLimit,
+        FailureKind::HostcallLimit,
+        FailureKind::HandleLimit,
+        FailureKind::AbiViolation,
+        FailureKind::BudgetExhausted,
+        FailureKind::CapabilityDenied,
+        FailureKind::UpstreamUnavailable,
+        FailureKind::MachineMemory,
+        FailureKind::HostError,
+        FailureKind::Lost,
+    ];
+
     /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,7 +85,12 @@ impl FailureKind {
             FailureKind::HostcallLimit => "hostcall_limit",
             FailureKind::HandleLimit => "handle_limit",
             FailureKind::AbiViolation => "abi_violation",
+            FailureKind::BudgetExhausted => "budget_exhausted",
+            FailureKind::CapabilityDenied => "capability_denied",
+            FailureKind::UpstreamUnavailable => "upstream_unavailable",
+            FailureKind::MachineMemory => "machine_memory",
             FailureKind::HostError => "host_error",
+            FailureKind::Lost => "lost",
         }
     }
 }

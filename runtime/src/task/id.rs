@@ -1,6 +1,7 @@
 //! Task identifiers.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(uuid::Uuid);
+
+/// The text is not a task's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a task's id is a UUID, e.g. 01890f3e-7c4a-7cc1-98c5-4f6f0a2b1c3d")]
+pub struct NotATaskId;
 
 impl TaskId {
     /// A new id, later than every one this process made before.
@@ -20,10 +26,32 @@ impl TaskId {
     pub fn of(material: [u8; 16]) -> TaskId {
         TaskId(uuid::Uuid::new_v8(material))
     }
+
+    /// The id whose 16 bytes these are.
+    pub fn from_bytes(bytes: [u8; 16]) -> TaskId {
+        TaskId(uuid::Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes; they sort as the ids do.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = NotATaskId;
+
+    /// Reads the hyphenated form only: an id has one spelling.
+    fn from_str(text: &str) -> Result<TaskId, NotATaskId> {
+        if text.len() != uuid::fmt::Hyphenated::LENGTH {
+            return Err(NotATaskId);
+        }
+        uuid::Uuid::try_parse(text).map(TaskId).map_err(|_| NotATaskId)
     }
 }

@@ -1,11 +1,14 @@
 //! A running task's line to the outside: progress, checkpoints, log.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
 
 /// Where a running task's progress, log and checkpoints go.
 ///
-/// Called from the guest's thread: an implementation must not block on anything slow.
+/// Called from the guest's thread: what is not async must not block on anything slow.
+#[async_trait]
 pub trait Journal: Send + Sync {
     /// `percent` is finite and within 0 to 100.
     fn progress(&self, percent: f32, message: &str);
@@ -13,11 +16,11 @@ pub trait Journal: Send + Sync {
     /// Bytes just logged, as long as they are part of the log's head.
     fn log(&self, bytes: &[u8]);
 
-    /// Keeps `data` under `name`; the last write wins.
-    fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError>;
+    /// Keeps `data` under `name`; the last write wins. When this returns it is kept.
+    async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError>;
 
     /// What was saved under `name`, by this attempt or an earlier one.
-    fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError>;
+    async fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError>;
 
     /// Bytes kept under `name`, if there is such a checkpoint.
     fn checkpoint_size(&self, name: &str) -> Option<u64>;
@@ -42,29 +45,32 @@ pub struct MemoryJournal {
     checkpoints: Mutex<HashMap<String, Vec<u8>>>,
 }
 
+impl MemoryJournal {
+    fn checkpoints(&self) -> MutexGuard<'_, HashMap<String, Vec<u8>>> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
 impl Journal for MemoryJournal {
     fn progress(&self, _percent: f32, _message: &str) {}
 
     fn log(&self, _bytes: &[u8]) {}
 
-    fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
-        let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        checkpoints.insert(name.to_owned(), data);
+    async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
+        self.checkpoints().insert(name.to_owned(), data);
         Ok(())
     }
 
-    fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
-        let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(checkpoints.get(name).cloned())
+    async fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        Ok(self.checkpoints().get(name).cloned())
     }
 
     fn checkpoint_size(&self, name: &str) -> Option<u64> {
-        let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        checkpoints.get(name).map(|data| data.len() as u64)
+        self.checkpoints().get(name).map(|data| data.len() as u64)
     }
 
     fn checkpoint_bytes(&self) -> u64 {
-        let checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        checkpoints.iter().map(|(name, data)| (name.len() + data.len()) as u64).sum()
+        self.checkpoints().iter().map(|(name, data)| (name.len() + data.len()) as u64).sum()
     }
 }

@@ -2,14 +2,24 @@
 //!
 //! Plain data with serde shapes that are part of the HTTP contract. Nothing in here runs anything.
 
+mod digest;
 mod failure;
+mod grants;
 mod id;
 mod journal;
 mod outcome;
 mod record;
+mod retry;
+mod spec;
+mod state;
 
+pub use digest::{Digest, NotADigest};
 pub use failure::{Failure, FailureKind, escape_guest_text};
-pub use id::TaskId;
+pub use grants::{Capability, Grants, VectorMemory};
+pub use id::{NotATaskId, TaskId};
 pub use journal::{CheckpointError, Journal, MemoryJournal};
 pub use outcome::{End, Log, Outcome, Receipt, Used};
-pub use record::{Priority, Record, Status, timestamp};
+pub use record::{Priority, Record, timestamp};
+pub use retry::Retry;
+pub use spec::{Spec, Task};
+pub use state::{Happened, MAX_INTERRUPTIONS, Next, State, Status, What};

@@ -29,6 +29,23 @@ pub struct Outcome {
     pub log: Log,
 }
 
+impl Outcome {
+    /// Of an execution that could not begin.
+    pub fn not_begun(failure: Failure, attempts: u32, engine: &'static str) -> Outcome {
+        let receipt = Receipt {
+            budgets: Vec::new(),
+            stopped_by: failure.limit.clone(),
+            wall_ms: 0,
+            cpu_ms: 0,
+            queue_ms: 0,
+            paused_ms: 0,
+            attempts,
+            engine: engine.into(),
+        };
+        Outcome { end: End::Failed(Box::new(failure)), receipt, log: Log::default() }
+    }
+}
+
 /// A log of bounded size: its head and its tail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
@@ -66,6 +83,9 @@ pub struct Receipt {
     pub cpu_ms: u64,
     /// Waiting for a place.
     pub queue_ms: u64,
+    /// Paused by the runtime: not counted in `wall_ms`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub paused_ms: u64,
     /// Executions so far, this one included.
     pub attempts: u32,
     /// The engine that priced the fuel: figures of two versions do not compare.
@@ -77,6 +97,10 @@ impl Receipt {
     pub fn budget(&self, name: &str) -> Option<&Used> {
         self.budgets.iter().find(|(budget, _)| budget == name).map(|(_, used)| used)
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A receipt is made for every task, so its lines are a list of borrowed names; JSON has them by name.

@@ -1,30 +1,42 @@
 //! The record of a task: the JSON object of docs/api.md.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{End, Failure, Outcome, Receipt, TaskId};
-
-/// Where a task is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It returned an output.
-    Completed,
-    /// It did not; `failure` tells why.
-    Failed,
-    /// A client asked for its end.
-    Cancelled,
-}
+use super::{Digest, Failure, Receipt, Status, Task, TaskId};
 
 /// How urgent a task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
+    /// Whenever there is nothing else.
+    Low,
     /// What a submission gets that does not ask.
+    #[default]
     Medium,
+    /// Before the others.
+    High,
+    /// Before everything.
+    Critical,
+}
+
+impl Priority {
+    /// Every priority, the least urgent first.
+    pub const ALL: [Priority; 4] = [Priority::Low, Priority::Medium, Priority::High, Priority::Critical];
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Priority::Low => "low",
+            Priority::Medium => "medium",
+            Priority::High => "high",
+            Priority::Critical => "critical",
+        }
+    }
 }
 
 /// What clients see of a task.
@@ -35,7 +47,7 @@ pub struct Record {
     /// The component as it was named in the submission.
     pub component: String,
     /// sha256 of the component's bytes as they were submitted.
-    pub digest: String,
+    pub digest: Digest,
     /// The submission's own words.
     pub description: Option<String>,
     /// Where it is.
@@ -66,54 +78,43 @@ pub struct Record {
     /// Why it failed, if it did.
     pub failure: Option<Box<Failure>>,
     /// What it cost.
-    pub receipt: Option<Receipt>,
+    pub receipt: Option<Arc<Receipt>>,
     /// The submission's own notes.
-    pub metadata: serde_json::Value,
+    pub metadata: Box<RawValue>,
 }
 
 impl Record {
-    /// The record of a task that ran once, here and now.
-    pub fn of_run(
-        task_id: TaskId,
-        component: String,
-        digest: String,
-        begun: jiff::Timestamp,
-        progress: f32,
-        outcome: Outcome,
-    ) -> Record {
-        let mut record = Record {
-            task_id,
-            component,
-            digest,
-            description: None,
-            status: Status::Cancelled,
-            priority: Priority::Medium,
-            progress,
-            created_at: timestamp(begun),
-            started_at: Some(timestamp(begun)),
-            completed_at: Some(timestamp(jiff::Timestamp::now())),
-            attempts: outcome.receipt.attempts,
-            durable: false,
+    /// The record of `task`, without its output.
+    pub fn of(task: &Task) -> Record {
+        let Task { id, created, spec, state, .. } = task;
+        Record {
+            task_id: *id,
+            component: spec.component.clone(),
+            digest: spec.digest,
+            description: spec.description.clone(),
+            status: state.status,
+            priority: spec.priority,
+            progress: state.progress,
+            created_at: timestamp(*created),
+            started_at: state.started.map(timestamp),
+            completed_at: state.completed.map(timestamp),
+            attempts: state.attempts,
+            durable: spec.durable,
             result: None,
             result_text: None,
             result_base64: None,
-            failure: None,
-            receipt: Some(outcome.receipt),
-            metadata: serde_json::Value::Null,
-        };
-        match outcome.end {
-            End::Completed(output) => {
-                record.status = Status::Completed;
-                record.progress = 100.0;
-                record.set_output(output);
-            }
-            End::Failed(failure) => {
-                record.status = Status::Failed;
-                record.failure = Some(failure);
-            }
-            End::Cancelled => {}
+            failure: state.failure.clone(),
+            receipt: state.receipt.clone(),
+            metadata: spec.metadata.clone(),
         }
-        record
+    }
+
+    /// The same with its output, if it has one.
+    pub fn with_output(mut self, output: Option<Vec<u8>>) -> Record {
+        if let Some(output) = output {
+            self.set_output(output);
+        }
+        self
     }
 
     /// Puts the output where it belongs: JSON, else text, else base64.

@@ -1,0 +1,183 @@
+//! The composition root: from a configuration to a server that runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::components::Components;
+use crate::config::Config;
+use crate::engine::{Engines, Settings};
+use crate::events::Bus;
+use crate::executor::{Executor, GuestThreads};
+use crate::limits::Mode;
+use crate::scheduler::{self, Scheduler};
+use crate::server::{self, App, Auth, Health};
+use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
+
+/// Tasks that may wait.
+const MAX_PENDING: usize = 100_000;
+
+/// Time between two looks at what is to be kept.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A server that has everything it needs, and listens.
+pub struct Serving {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where it keeps everything: the directory's real name.
+    pub data_dir: PathBuf,
+    /// The name to sign in with.
+    pub user: String,
+    runtime: Runtime,
+    app: Arc<App>,
+    store: Arc<SqliteStore>,
+    listener: tokio::net::TcpListener,
+    ending: watch::Sender<bool>,
+    // Dropped last: guests may still be ending.
+    _guests: GuestThreads,
+}
+
+/// Instances that `mode` allows.
+pub fn instances(mode: Mode) -> u32 {
+    match mode {
+        Mode::Dev => 50,
+        Mode::Test => 100,
+        Mode::Prod => 200,
+    }
+}
+
+/// Starts everything: the store is open and recovered, the address taken.
+///
+/// # Errors
+/// What the configuration asks for cannot be had. Nothing is left running.
+pub fn start(config: Config) -> anyhow::Result<Serving> {
+    raise_descriptor_limit();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.max(2))
+        .thread_name("server")
+        .enable_all()
+        .build()?;
+    let guests = GuestThreads::start(cores)?;
+    let handle = guests.handle().ok_or_else(|| anyhow!("the guests' threads are gone"))?;
+    // The address first: it is what is most often taken.
+    let address = SocketAddr::new(config.server.host, config.server.port);
+    let listener = runtime
+        .block_on(server::listen(address))
+        .with_context(|| format!("cannot listen on {address}: choose another with --host and --port"))?;
+    let address = listener.local_addr()?;
+
+    let dir = DataDir::open(&config.data_dir)?;
+    let data_dir = dir.path().to_owned();
+    let credentials = server::credentials(&data_dir, config.credentials.clone())?;
+    let store = Arc::new(SqliteStore::open(dir)?);
+    let instances = instances(config.mode);
+    let settings =
+        Settings { instances, artefacts: data_dir.join("artefacts"), worker: "/proc/self/exe".into() };
+    let engines = Arc::new(Engines::new(settings)?);
+    let executor = Executor::new(engines.clone(), handle);
+    let components = Components::load(store.clone(), engines.clone(), executor, config.mode);
+    let components = Arc::new(runtime.block_on(components)?);
+
+    let bus = Bus::default();
+    let places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX).min(instances as usize);
+    let settings = scheduler::Settings { places, max_pending: MAX_PENDING };
+    let memory = Arc::new(MemoryStore::default());
+    let scheduler = Scheduler::new(store.clone(), memory, components.clone(), bus.clone(), settings);
+    runtime.block_on(async { scheduler.start(store.unfinished().await?).await })?;
+
+    let auth = Auth::new(&credentials)?;
+    let user = auth.user().to_owned();
+    let (ending, ends) = watch::channel(false);
+    let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
+    let app = Arc::new(App::new(config, auth, scheduler, components, engines, bus, health, ends));
+    Ok(Serving { address, data_dir, user, runtime, app, store, listener, ending, _guests: guests })
+}
+
+impl Serving {
+    /// Serves until a SIGTERM or Ctrl-C, then lets what runs finish; a second one ends that at once.
+    ///
+    /// # Errors
+    /// Signals cannot be listened to.
+    pub fn run(self) -> anyhow::Result<()> {
+        let Serving { runtime, app, store, listener, ending, _guests, .. } = self;
+        let drain = app.config.server.drain;
+        runtime.block_on(async {
+            let mut stop = Stop::new()?;
+            let watching = {
+                let health = app.health.clone();
+                tokio::spawn(async move { health.watch().await })
+            };
+            let retention = tokio::spawn(retain(store.clone(), &app.config));
+            let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
+            stop.asked().await;
+            tracing::info!("ending: at most {} s for what runs", drain.as_secs());
+            ending.send_replace(true);
+            let in_order = async {
+                app.scheduler.shut_down(drain).await;
+                let _ = serving.await;
+            };
+            tokio::select! {
+                () = in_order => {}
+                () = stop.asked() => app.scheduler.shut_down(Duration::ZERO).await,
+            }
+            watching.abort();
+            retention.abort();
+            anyhow::Ok(())
+        })?;
+        store.close();
+        // A thread that is caught in a guest's bulk operation does not hold the process up.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        Ok(())
+    }
+}
+
+/// The signals that ask for the end.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Stop> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn retain(store: Arc<SqliteStore>, config: &Config) -> impl Future<Output = ()> + Send + use<> {
+    let crate::config::Store { retention, max_tasks, max_bytes, .. } = config.store;
+    let retention = Retention { age: retention, tasks: max_tasks, bytes: max_bytes };
+    async move {
+        loop {
+            match store.prune(retention, jiff::Timestamp::now().as_millisecond()).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "tasks past their retention were removed"),
+                Err(error) => tracing::warn!(%error, "retention"),
+            }
+            tokio::time::sleep(RETENTION_INTERVAL).await;
+        }
+    }
+}
+
+/// Every connection is a descriptor, and the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}

@@ -1,0 +1,88 @@
+//! `omnimind:component`: a custom section in which a component says what it is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wasmparser::{Parser, Payload};
+
+use super::{Code, Refusal};
+use crate::limits::{Mode, Requested};
+use crate::task::Grants;
+
+/// The section's name.
+const SECTION: &str = "omnimind:component";
+
+/// Longest section that is read.
+const MAX_BYTES: usize = 256 << 10;
+
+/// Longest description.
+const MAX_DESCRIPTION: usize = 4096;
+
+/// What a component says of itself. Shown, and nothing more: it grants itself nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metadata {
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// A JSON schema of the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<serde_json::Map<String, serde_json::Value>>,
+    /// A JSON schema of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What it would like to be granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Grants>,
+    /// The limits it would like.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
+}
+
+impl Metadata {
+    /// Reads metadata that was given beside the component, or found in it.
+    ///
+    /// # Errors
+    /// `invalid_metadata`: not JSON, not of this shape, or a limit that no mode allows.
+    pub fn parse(text: &[u8]) -> Result<Metadata, Refusal> {
+        let refuse = |why: String| Refusal::new(Code::InvalidMetadata, format!("{SECTION}: {why}"));
+        if text.len() > MAX_BYTES {
+            return Err(refuse(format!("{} bytes, {MAX_BYTES} are allowed", text.len())));
+        }
+        let metadata: Metadata = serde_json::from_slice(text).map_err(|error| refuse(error.to_string()))?;
+        let length = metadata.description.as_ref().map_or(0, String::len);
+        if length > MAX_DESCRIPTION {
+            return Err(refuse(format!("description: {length} bytes, {MAX_DESCRIPTION} are allowed")));
+        }
+        let mut wishes = Requested::default();
+        for (name, amount) in &metadata.limits {
+            wishes.ask(name, *amount).map_err(|error| refuse(error.to_string()))?;
+        }
+        // What one mode allows is a sensible wish, whatever this server's mode is.
+        let possible = Mode::ALL.map(|mode| wishes.effective(mode));
+        match possible.iter().all(Result::is_err) {
+            true => Err(refuse(wishes.effective(Mode::Dev).err().map(|error| error.to_string()).unwrap_or_default())),
+            false => Ok(metadata),
+        }
+    }
+
+    /// What the component `bytes` says of itself; of several sections the last counts.
+    ///
+    /// # Errors
+    /// As [`Metadata::parse`]. The bytes have passed the pre-scan.
+    pub fn of(bytes: &[u8]) -> Result<Option<Metadata>, Refusal> {
+        let mut found = None;
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CustomSection(section) if section.name() == SECTION && depth == 0 => {
+                    found = Some(Metadata::parse(section.data())?);
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,96 @@
+//! What happens, told to whoever listens: the bus behind the event streams.
+//!
+//! Telling never waits. A listener that is slower than events come loses the oldest and is told how many.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::task::{FailureKind, Status, Task, TaskId, timestamp};
+
+/// Events that a listener may be behind before it loses some.
+const RING: usize = 4096;
+
+/// Something that happened.
+#[derive(Debug)]
+pub struct Event {
+    /// Counts up by one for each event of this process.
+    pub seq: u64,
+    /// RFC 3339, UTC, milliseconds.
+    pub timestamp: String,
+    /// Whose it is: others never see it.
+    pub tenant: String,
+    /// What.
+    pub update: TaskUpdate,
+}
+
+/// A task changed: the `data` of a `task_update`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskUpdate {
+    /// Which.
+    pub task_id: TaskId,
+    /// Its component, as it was named.
+    pub component: String,
+    /// Where it is now.
+    pub status: Status,
+    /// 0 to 100.
+    pub progress: f32,
+    /// What the guest said with its progress.
+    pub message: String,
+    /// Executions begun.
+    pub attempts: u32,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<FailureKind>,
+}
+
+impl TaskUpdate {
+    /// Where `task` is now.
+    pub fn of(task: &Task) -> TaskUpdate {
+        let Task { id, spec, state, .. } = task;
+        TaskUpdate {
+            task_id: *id,
+            component: spec.component.clone(),
+            status: state.status,
+            progress: state.progress,
+            message: state.message.clone(),
+            attempts: state.attempts,
+            failure_kind: state.failure.as_ref().map(|failure| failure.kind),
+        }
+    }
+}
+
+/// Where events are told and heard; clones are the same bus.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    sender: broadcast::Sender<Arc<Event>>,
+    seq: Arc<AtomicU64>,
+}
+
+impl Default for Bus {
+    fn default() -> Bus {
+        Bus { sender: broadcast::Sender::new(RING), seq: Arc::default() }
+    }
+}
+
+impl Bus {
+    /// Tells that a task changed. `task` is called only when somebody listens.
+    pub fn task_changed(&self, task: impl FnOnce() -> Task) {
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.sender.receiver_count() == 0 {
+            return;
+        }
+        let task = task();
+        let update = TaskUpdate::of(&task);
+        let timestamp = timestamp(jiff::Timestamp::now());
+        // Nobody may listen any more by now.
+        let _ = self.sender.send(Arc::new(Event { seq, timestamp, tenant: task.tenant, update }));
+    }
+
+    /// Listens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.sender.subscribe()
+    }
+}

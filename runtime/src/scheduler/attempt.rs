@@ -1,0 +1,254 @@
+//! One attempt after another: what happens between a place and a stored end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::live::{Ended, Live, LiveJournal};
+use super::Shared;
+use crate::executor::{Attempt, Control};
+use crate::task::{End, Failure, FailureKind, Log, Next, Outcome, State};
+use crate::task_store::Error;
+
+/// Waits between two tries to store an end, while the disk is full.
+const PATIENCE: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+
+/// Gives places to those whose turn it is, until the end.
+pub(super) async fn dispatch(shared: Arc<Shared>) {
+    loop {
+        let woken = shared.wake.notified();
+        let now = Timestamp::now().as_millisecond();
+        let (ready, due, shutting_down) = {
+            let mut state = shared.state();
+            (state.queue.is_ready(now), state.queue.next_due_ms(), state.shutting_down)
+        };
+        if shutting_down {
+            return;
+        }
+        if !ready {
+            let due = due.map_or(Duration::from_secs(3600), |due| {
+                Duration::from_millis(due.saturating_sub(now).max(1).unsigned_abs())
+            });
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep(due) => {}
+            }
+            continue;
+        }
+        // Who is first is asked when there is a place, not before.
+        let place = tokio::select! {
+            place = shared.places.clone().acquire_owned() => place,
+            () = async { while !shared.state().shutting_down { shared.wake.notified().await } } => return,
+        };
+        let Ok(place) = place else { return };
+        let next = {
+            let mut state = shared.state();
+            if state.shutting_down {
+                return;
+            }
+            state.queue.pop(Timestamp::now().as_millisecond())
+        };
+        if let Some(live) = next {
+            tokio::spawn(shared.clone().start(live, place));
+        }
+    }
+}
+
+impl Shared {
+    /// Notes the start of an attempt in the store, then runs it.
+    async fn start(self: Arc<Self>, live: Arc<Live>, place: OwnedSemaphorePermit) {
+        let changing = live.changing.lock().await;
+        let mut state = live.inner().state.clone();
+        if state.cancel_asked {
+            drop(changing);
+            return self.end_cancelled(&live).await;
+        }
+        state.start(Timestamp::now());
+        match live.store.update(&live.tenant, live.id, &state).await {
+            Ok(()) => self.change(&live, state),
+            Err(error) => {
+                tracing::warn!(task_id = %live.id, %error, "a task could not be started");
+                let later = Timestamp::now().as_millisecond().saturating_add(1000);
+                drop(changing);
+                self.state().queue.push_later(live.id, live.spec.priority, later, live.clone());
+                self.wake.notify_one();
+                return;
+            }
+        }
+        drop(changing);
+        self.run(live, place).await;
+    }
+
+    /// Runs an attempt that is stored as started, and stores how it ended.
+    pub(super) async fn run(self: Arc<Self>, live: Arc<Live>, place: OwnedSemaphorePermit) {
+        let control = Control::default();
+        let outcome = match self.input(&live).await {
+            Ok(input) => self.execute(&live, input, control).await,
+            Err(failure) => {
+                let attempts = live.inner().state.attempts;
+                Outcome::not_begun(failure, attempts, "")
+            }
+        };
+        self.settle(&live, outcome).await;
+        drop(place);
+    }
+
+    async fn input(&self, live: &Live) -> Result<Arc<[u8]>, Failure> {
+        let kept = live.inner().input.clone();
+        if let Some(input) = kept {
+            return Ok(input);
+        }
+        let read = live.store.input(&live.tenant, live.id).await;
+        let lost = |why: String| Failure::new(FailureKind::HostError, format!("reading the task's input: {why}"));
+        read.map_err(|error| lost(error.to_string()))?.ok_or_else(|| lost("it is gone".to_owned()))
+    }
+
+    async fn execute(&self, live: &Arc<Live>, input: Arc<[u8]>, control: Control) -> Outcome {
+        let (number, waited_since, again) = {
+            let inner = live.inner();
+            let State { attempts, interruptions, due, .. } = &inner.state;
+            (*attempts, *due, *attempts > 1 || *interruptions > 0)
+        };
+        // A first attempt has none.
+        let checkpoints = match again {
+            true => live.store.checkpoints(&live.tenant, live.id).await.unwrap_or_default(),
+            false => Vec::new(),
+        };
+        live.begin(control.clone(), checkpoints);
+        if live.inner().state.cancel_asked || self.state().shutting_down {
+            control.cancel(Duration::ZERO);
+        }
+        let since = waited_since.unwrap_or(live.created);
+        let queued = Timestamp::now().duration_since(since);
+        let attempt = Attempt {
+            task_id: live.id,
+            spec: live.spec.clone(),
+            input,
+            number,
+            queued: Duration::try_from(queued).unwrap_or_default(),
+            journal: Arc::new(LiveJournal { live: live.clone(), bus: self.bus.clone() }),
+            control,
+        };
+        self.executor.execute(attempt).await
+    }
+
+    /// Stores what follows from `outcome`: the end, or another attempt.
+    async fn settle(&self, live: &Arc<Live>, outcome: Outcome) {
+        let changing = live.changing.lock().await;
+        let Outcome { end, receipt, log } = outcome;
+        let mut state = {
+            let mut inner = live.inner();
+            inner.control = None;
+            inner.state.clone()
+        };
+        let now = Timestamp::now();
+        if end == End::Cancelled && !state.cancel_asked && live.spec.durable {
+            // Nobody asked but the end of this process.
+            state.requeue(now);
+            let _ = live.store.update(&live.tenant, live.id, &state).await;
+            return self.change(live, state);
+        }
+        let jitter = rand::random();
+        match state.end(now, &end, receipt, &live.spec.retry, jitter) {
+            Next::Ended => {
+                let output = match end {
+                    End::Completed(output) => Some(Arc::from(output)),
+                    _ => None,
+                };
+                self.finish(live, state, output, log).await;
+            }
+            Next::Again(due) => {
+                if let Err(error) = self.patiently(live, &state).await {
+                    tracing::error!(task_id = %live.id, %error, "a retry could not be stored");
+                    return;
+                }
+                self.change(live, state);
+                drop(changing);
+                let queued = {
+                    let mut shared = self.state();
+                    // A client may have asked for the end while this was stored.
+                    let wanted = !live.inner().state.cancel_asked;
+                    if wanted {
+                        let due = due.as_millisecond();
+                        shared.queue.push_later(live.id, live.spec.priority, due, live.clone());
+                    }
+                    wanted
+                };
+                match queued {
+                    true => self.wake.notify_one(),
+                    false => self.end_cancelled(live).await,
+                }
+            }
+        }
+    }
+
+    /// A task that will not begin again was asked to end.
+    pub(super) async fn end_cancelled(&self, live: &Arc<Live>) {
+        let _changing = live.changing.lock().await;
+        let mut state = live.inner().state.clone();
+        state.cancelled(Timestamp::now());
+        self.finish(live, state, None, Log::default()).await;
+    }
+
+    /// Stores that a running task was asked to end.
+    pub(super) async fn note_cancel(&self, live: &Arc<Live>) {
+        let _changing = live.changing.lock().await;
+        let state = live.inner().state.clone();
+        if !live.has_ended()
+            && let Err(error) = live.store.update(&live.tenant, live.id, &state).await
+        {
+            tracing::warn!(task_id = %live.id, %error, "a cancellation could not be stored");
+        }
+    }
+
+    /// Stores an end, as soon as that is possible, and tells it.
+    async fn finish(&self, live: &Arc<Live>, state: State, output: Option<Arc<[u8]>>, log: Log) {
+        let mut waits = PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3]));
+        loop {
+            let stored = live.store.finish(&live.tenant, live.id, &state, output.clone(), log.clone()).await;
+            match (stored, waits.next()) {
+                (Ok(()), _) => break,
+                (Err(Error::Full(_)), Some(wait)) => tokio::time::sleep(*wait).await,
+                (Err(error), _) => {
+                    // The task stays as it is stored: running. The next process will find it so.
+                    tracing::error!(task_id = %live.id, %error, "a task's end could not be stored");
+                    return;
+                }
+            }
+        }
+        self.state().live.remove(&live.id);
+        let task = live.task_in(state.clone());
+        live.inner().state = state;
+        self.bus.task_changed(|| live.task());
+        live.end(Ended { task, output });
+    }
+
+    /// Stores a state, waiting for room if there is none.
+    async fn patiently(&self, live: &Live, state: &State) -> Result<(), Error> {
+        let mut waits = PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3]));
+        loop {
+            match (live.store.update(&live.tenant, live.id, state).await, waits.next()) {
+                (Err(Error::Full(_)), Some(wait)) => tokio::time::sleep(*wait).await,
+                (stored, _) => return stored,
+            }
+        }
+    }
+
+    /// What is stored becomes what is shown.
+    fn change(&self, live: &Live, mut state: State) {
+        {
+            let mut inner = live.inner();
+            // Asked for while the change was stored: that is not to be forgotten.
+            state.cancel_asked |= inner.state.cancel_asked;
+            inner.state = state;
+        }
+        self.bus.task_changed(|| live.task());
+    }
+}

@@ -1,0 +1,176 @@
+//! A task that has not ended, as the scheduler holds it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::events::Bus;
+use crate::executor::Control;
+use crate::task::{CheckpointError, Journal, Spec, State, Task, TaskId};
+use crate::task_store::TaskStore;
+
+/// A task that has not ended.
+pub struct Live {
+    /// Which.
+    pub id: TaskId,
+    /// Whose.
+    pub tenant: String,
+    /// What it is.
+    pub spec: Arc<Spec>,
+    pub(super) created: jiff::Timestamp,
+    pub(super) store: Arc<dyn TaskStore>,
+    /// Held over every change that is also stored, so that changes are stored in their order.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) inner: Mutex<Inner>,
+    /// Bytes logged so far by the running attempt.
+    logged: watch::Sender<usize>,
+    ended: watch::Sender<Option<Arc<Ended>>>,
+}
+
+pub(super) struct Inner {
+    /// As it is stored, but for progress and pauses.
+    pub state: State,
+    /// Of the attempt that runs.
+    pub control: Option<Control>,
+    /// Kept while it waits, where it is small or nowhere else.
+    pub input: Option<Arc<[u8]>>,
+    log: Vec<u8>,
+    /// Names and sizes of the checkpoints.
+    checkpoints: HashMap<String, u64>,
+}
+
+/// A task that has just ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The task, in its final state.
+    pub task: Task,
+    /// Its output, if it completed.
+    pub output: Option<Arc<[u8]>>,
+}
+
+impl Live {
+    pub(super) fn new(task: Task, store: Arc<dyn TaskStore>, input: Option<Arc<[u8]>>) -> Live {
+        let Task { id, tenant, created, spec, state } = task;
+        let inner =
+            Inner { state, control: None, input, log: Vec::new(), checkpoints: HashMap::new() };
+        Live {
+            id,
+            tenant,
+            spec,
+            created,
+            store,
+            changing: tokio::sync::Mutex::default(),
+            inner: Mutex::new(inner),
+            logged: watch::Sender::new(0),
+            ended: watch::Sender::new(None),
+        }
+    }
+
+    /// The task as it is now.
+    pub fn task(&self) -> Task {
+        self.task_in(self.inner().state.clone())
+    }
+
+    pub(super) fn task_in(&self, state: State) -> Task {
+        Task { id: self.id, tenant: self.tenant.clone(), created: self.created, spec: self.spec.clone(), state }
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&self) -> Arc<Ended> {
+        let mut ended = self.ended.subscribe();
+        loop {
+            if let Some(ended) = ended.borrow_and_update().clone() {
+                return ended;
+            }
+            // The sender lives in `self`.
+            let _ = ended.changed().await;
+        }
+    }
+
+    pub(super) fn end(&self, ended: Ended) {
+        self.ended.send_replace(Some(Arc::new(ended)));
+        self.logged.send_modify(|_| {});
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    /// What the running attempt has logged from `offset` on: the head of its log.
+    pub fn log_from(&self, offset: usize) -> Vec<u8> {
+        self.inner().log.get(offset..).unwrap_or_default().to_vec()
+    }
+
+    /// Tells whenever more was logged, and when the task has ended.
+    pub fn watch_log(&self) -> watch::Receiver<usize> {
+        self.logged.subscribe()
+    }
+
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt begins: its log is empty, its checkpoints are those that are stored.
+    pub(super) fn begin(&self, control: Control, checkpoints: Vec<(String, u64)>) {
+        let mut inner = self.inner();
+        inner.control = Some(control);
+        inner.log.clear();
+        inner.checkpoints = checkpoints.into_iter().collect();
+    }
+}
+
+/// The journal of one attempt.
+pub(super) struct LiveJournal {
+    pub live: Arc<Live>,
+    pub bus: Bus,
+}
+
+#[async_trait]
+impl Journal for LiveJournal {
+    fn progress(&self, percent: f32, message: &str) {
+        {
+            let mut inner = self.live.inner();
+            inner.state.progress = percent;
+            message.clone_into(&mut inner.state.message);
+        }
+        self.bus.task_changed(|| self.live.task());
+    }
+
+    fn log(&self, bytes: &[u8]) {
+        let length = {
+            let mut inner = self.live.inner();
+            inner.log.extend_from_slice(bytes);
+            inner.log.len()
+        };
+        self.live.logged.send_replace(length);
+    }
+
+    async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
+        let size = data.len() as u64;
+        let Live { id, tenant, store, .. } = &*self.live;
+        store.save_checkpoint(tenant, *id, name, data).await.map_err(|error| failed(name, error))?;
+        self.live.inner().checkpoints.insert(name.to_owned(), size);
+        Ok(())
+    }
+
+    async fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        let Live { id, tenant, store, .. } = &*self.live;
+        store.load_checkpoint(tenant, *id, name).await.map_err(|error| failed(name, error))
+    }
+
+    fn checkpoint_size(&self, name: &str) -> Option<u64> {
+        self.live.inner().checkpoints.get(name).copied()
+    }
+
+    fn checkpoint_bytes(&self) -> u64 {
+        let inner = self.live.inner();
+        inner.checkpoints.iter().map(|(name, size)| (name.len() as u64).saturating_add(*size)).sum()
+    }
+}
+
+fn failed(name: &str, error: crate::task_store::Error) -> CheckpointError {
+    CheckpointError { name: name.to_owned(), reason: error.to_string() }
+}

@@ -1,0 +1,437 @@
+//! From a stored task to a running one, and back.
+//!
+//! A place is held from the start of an attempt to its stored end, so that there are never more instances
+//! than the mode allows, and never more ends in memory than could be stored. Everything that a client was
+//! told is in the store first; every change of a task that has not ended goes through its [`Live`].
+//!
+//! A submission, once begun, does not depend on the client that sent it: it runs on a worker of its own.
+
+mod attempt;
+mod live;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+pub use live::{Ended, Live};
+pub use queue::{HEAD_START_MS, Queue};
+
+use crate::events::Bus;
+use crate::executor::TaskExecutor;
+use crate::task::{Next, Status, Task, TaskId};
+use crate::task_store::{self, Idempotency, Inserted, Query, Summary, TaskStore};
+
+/// Inputs up to this size stay in memory while their task waits; larger ones are read again.
+const SMALL_INPUT: usize = 4 << 10;
+
+/// How the scheduler is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Tasks that run at one time.
+    pub places: usize,
+    /// Tasks that may wait.
+    pub max_pending: usize,
+}
+
+/// A task to be accepted.
+pub struct Submission {
+    /// The task, just submitted.
+    pub task: Task,
+    /// What it works on.
+    pub input: Arc<[u8]>,
+    /// What a repetition is recognised by.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What became of a submission.
+#[derive(Clone)]
+pub enum Submitted {
+    /// It is stored, and will run.
+    Accepted(Arc<Live>),
+    /// The same was submitted before, as this task.
+    Before(TaskId),
+    /// Something else was submitted under this key.
+    Conflict,
+}
+
+/// A submission that was not accepted. Nothing of it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// As many tasks wait as may.
+    #[error("{0} tasks wait already, which is as many as may: try again later")]
+    QueueFull(usize),
+    /// The server is ending.
+    #[error("the server is shutting down: try again when it is back")]
+    ShuttingDown,
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] task_store::Error),
+}
+
+/// What became of a wish to cancel.
+pub enum Cancelled {
+    /// It is under way; wait for the end.
+    Asked(Arc<Live>),
+    /// The task had ended before.
+    HadEnded(Status),
+    /// There is no such task.
+    NotFound,
+}
+
+/// How busy it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks that have a place.
+    pub running: usize,
+    /// Tasks that wait for one, or for their time.
+    pub pending: usize,
+    /// Places.
+    pub places: usize,
+    /// Tasks that may wait.
+    pub max_pending: usize,
+}
+
+/// Schedules tasks; clones are the same scheduler.
+#[derive(Clone)]
+pub struct Scheduler(Arc<Shared>);
+
+struct Shared {
+    durable: Arc<dyn TaskStore>,
+    ephemeral: Arc<dyn TaskStore>,
+    executor: Arc<dyn TaskExecutor>,
+    bus: Bus,
+    settings: Settings,
+    places: Arc<Semaphore>,
+    state: Mutex<Inner>,
+    /// Something was queued, or the end has begun.
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: Queue<Arc<Live>>,
+    live: BTreeMap<TaskId, Arc<Live>>,
+    shutting_down: bool,
+}
+
+impl Scheduler {
+    /// A scheduler that keeps tasks in `durable`, or for those that want it in `ephemeral`, and runs them
+    /// with `executor`. Nothing runs before [`Scheduler::start`].
+    pub fn new(
+        durable: Arc<dyn TaskStore>,
+        ephemeral: Arc<dyn TaskStore>,
+        executor: Arc<dyn TaskExecutor>,
+        bus: Bus,
+        settings: Settings,
+    ) -> Scheduler {
+        Scheduler(Arc::new(Shared {
+            durable,
+            ephemeral,
+            executor,
+            bus,
+            places: Arc::new(Semaphore::new(settings.places)),
+            settings,
+            state: Mutex::default(),
+            wake: Notify::new(),
+        }))
+    }
+
+    /// Takes up `unfinished` tasks of an earlier process, oldest first, and begins to run what waits.
+    ///
+    /// # Errors
+    /// The store refused to note that a task is lost or cancelled.
+    pub async fn start(&self, unfinished: Vec<Task>) -> Result<(), task_store::Error> {
+        for mut task in unfinished {
+            let was = task.state.status;
+            let next = task.state.recover(Timestamp::now());
+            if next == Next::Ended {
+                let log = Default::default();
+                self.0.durable.finish(&task.tenant, task.id, &task.state, None, log).await?;
+                continue;
+            }
+            if was != Status::Pending {
+                self.0.durable.update(&task.tenant, task.id, &task.state).await?;
+            }
+            let (id, priority, created) = (task.id, task.spec.priority, task.created);
+            let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
+            let mut state = self.0.state();
+            state.live.insert(id, live.clone());
+            match next {
+                Next::Again(due) if due > Timestamp::now() => {
+                    state.queue.push_later(id, priority, due.as_millisecond(), live);
+                }
+                _ => state.queue.push(id, priority, created.as_millisecond(), live),
+            }
+        }
+        tokio::spawn(attempt::dispatch(self.0.clone()));
+        Ok(())
+    }
+
+    /// Stores a task and runs it, now or when its turn comes. Dropping the future changes nothing of that.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn submit(&self, submission: Submission) -> Result<Submitted, Error> {
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(self.0.clone().accept(submission, tell));
+        told.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// What was submitted before under this key: the task, and the fingerprint of its submission.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, task_store::Error> {
+        match self.0.durable.recall(tenant, key).await? {
+            None => self.0.ephemeral.recall(tenant, key).await,
+            found => Ok(found),
+        }
+    }
+
+    /// One task that has not ended.
+    pub fn live(&self, tenant: &str, id: TaskId) -> Option<Arc<Live>> {
+        self.0.state().live.get(&id).filter(|live| live.tenant == tenant).cloned()
+    }
+
+    /// One task of `tenant`, whether it has ended or not.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn task(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, task_store::Error> {
+        if let Some(live) = self.live(tenant, id) {
+            return Ok(Some(live.task()));
+        }
+        if let Some(task) = self.0.ephemeral.get(tenant, id).await? {
+            return Ok(Some(task));
+        }
+        self.0.durable.get(tenant, id).await
+    }
+
+    /// The store that `task` is kept in.
+    pub fn store_of(&self, task: &Task) -> Arc<dyn TaskStore> {
+        self.0.store(task.spec.durable)
+    }
+
+    /// Tasks, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list(&self, query: &Query) -> Result<Vec<Task>, task_store::Error> {
+        if query.status.is_some_and(|status| !status.is_final()) {
+            return Ok(self.0.list_live(query));
+        }
+        let mut tasks = self.0.durable.list(query).await?;
+        let ephemeral = self.0.ephemeral.list(query).await?;
+        if !ephemeral.is_empty() {
+            tasks.extend(ephemeral);
+            tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.id));
+            tasks.truncate(query.limit);
+        }
+        // What runs is further than what is stored of it.
+        let state = self.0.state();
+        for task in &mut tasks {
+            if let Some(live) = state.live.get(&task.id) {
+                *task = live.task();
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Figures over all tasks of `tenant`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn summary(&self, tenant: &str) -> Result<Summary, task_store::Error> {
+        let mut summary = self.0.durable.summary(tenant).await?;
+        let ephemeral = self.0.ephemeral.summary(tenant).await?;
+        for ((_, count), (_, more)) in summary.counts.iter_mut().zip(&ephemeral.counts) {
+            *count += more;
+        }
+        summary.durations_ms.extend(ephemeral.durations_ms);
+        Ok(summary)
+    }
+
+    /// Asks for the end of a task: one that waits never begins, one that runs sees `cancelled()` for `grace`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn cancel(
+        &self,
+        tenant: &str,
+        id: TaskId,
+        grace: Duration,
+    ) -> Result<Cancelled, task_store::Error> {
+        let Some(live) = self.live(tenant, id) else {
+            let task = self.task(tenant, id).await?;
+            return Ok(task.map_or(Cancelled::NotFound, |task| Cancelled::HadEnded(task.state.status)));
+        };
+        let now = Timestamp::now();
+        let control = {
+            let mut inner = live.inner();
+            inner.state.ask_to_cancel(now);
+            inner.control.clone()
+        };
+        let waiting = self.0.state().queue.remove(id);
+        match control {
+            Some(control) => {
+                control.cancel(grace);
+                // Remembered, so that a restart does not begin it again. Its end is not held up by a full
+                // disk, and says the same.
+                let shared = self.0.clone();
+                let running = live.clone();
+                tokio::spawn(async move { shared.note_cancel(&running).await });
+            }
+            None if waiting.is_some() => {
+                let (shared, waiting) = (self.0.clone(), live.clone());
+                tokio::spawn(async move { shared.end_cancelled(&waiting).await });
+            }
+            // It is being started this moment, and will find that it was asked to end.
+            None => {}
+        }
+        Ok(Cancelled::Asked(live))
+    }
+
+    /// Pauses a running task at its next yield, or lets it go on. False if it does not run.
+    pub fn pause(&self, id: TaskId, paused: bool) -> bool {
+        let Some(live) = self.0.state().live.get(&id).cloned() else { return false };
+        {
+            let mut inner = live.inner();
+            let Some(control) = &inner.control else { return false };
+            match paused {
+                true => control.pause(),
+                false => control.resume(),
+            }
+            inner.state.pause(Timestamp::now(), paused);
+        }
+        self.0.bus.task_changed(|| live.task());
+        true
+    }
+
+    /// Whether a task that has not ended holds this component.
+    pub fn uses(&self, tenant: &str, digest: &crate::task::Digest) -> bool {
+        self.0.state().live.values().any(|live| live.tenant == tenant && live.spec.digest == *digest)
+    }
+
+    /// How busy it is.
+    pub fn load(&self) -> Load {
+        let Settings { places, max_pending } = self.0.settings;
+        let (live, pending) = {
+            let state = self.0.state();
+            (state.live.len(), state.queue.len())
+        };
+        Load { running: live.saturating_sub(pending), pending, places, max_pending }
+    }
+
+    /// Accepts and starts nothing more, and waits until what runs has ended, `grace` at most. Durable tasks
+    /// that still run then are left for the next process; that costs them no attempt.
+    pub async fn shut_down(&self, grace: Duration) {
+        self.0.state().shutting_down = true;
+        self.0.wake.notify_one();
+        let idle = self.0.places.acquire_many(u32::try_from(self.0.settings.places).unwrap_or(u32::MAX));
+        if tokio::time::timeout(grace, idle).await.is_ok() {
+            return;
+        }
+        let running: Vec<_> = self.0.state().live.values().cloned().collect();
+        for live in running {
+            if let Some(control) = &live.inner().control {
+                control.cancel(Duration::ZERO);
+            }
+        }
+        let idle = self.0.places.acquire_many(u32::try_from(self.0.settings.places).unwrap_or(u32::MAX));
+        let _ = tokio::time::timeout(Duration::from_secs(5), idle).await;
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self, durable: bool) -> Arc<dyn TaskStore> {
+        match durable {
+            true => self.durable.clone(),
+            false => self.ephemeral.clone(),
+        }
+    }
+
+    fn list_live(&self, query: &Query) -> Vec<Task> {
+        let state = self.state();
+        let newest_first = match query.before {
+            Some(before) => state.live.range(..before).rev(),
+            None => state.live.range(..).rev(),
+        };
+        let tasks = newest_first.map(|(_, live)| live.task()).filter(|task| query.admits(task));
+        tasks.take(query.limit).collect()
+    }
+
+    /// Stores a submission, tells what became of it, and sees it through if there is a place.
+    async fn accept(
+        self: Arc<Self>,
+        submission: Submission,
+        tell: oneshot::Sender<Result<Submitted, Error>>,
+    ) {
+        let Submission { mut task, input, idempotency } = submission;
+        let place = match self.claim() {
+            Ok(place) => place,
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                return;
+            }
+        };
+        if place.is_some() {
+            // Counted before it begins, in the same write that accepts it.
+            task.state.start(Timestamp::now());
+        }
+        let store = self.store(task.spec.durable);
+        match store.insert(&task, input.clone(), idempotency).await {
+            Ok(Inserted::New) => {}
+            Ok(Inserted::Before(id)) => {
+                let _ = tell.send(Ok(Submitted::Before(id)));
+                return;
+            }
+            Ok(Inserted::Conflict) => {
+                let _ = tell.send(Ok(Submitted::Conflict));
+                return;
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error.into()));
+                return;
+            }
+        }
+        let keep = place.is_some() || !task.spec.durable || input.len() <= SMALL_INPUT;
+        let (id, priority, since) = (task.id, task.spec.priority, task.created.as_millisecond());
+        let live = Arc::new(Live::new(task, store, keep.then_some(input)));
+        {
+            let mut state = self.state();
+            state.live.insert(id, live.clone());
+            if place.is_none() {
+                state.queue.push(id, priority, since, live.clone());
+            }
+        }
+        self.bus.task_changed(|| live.task());
+        let _ = tell.send(Ok(Submitted::Accepted(live.clone())));
+        match place {
+            Some(place) => self.run(live, place).await,
+            None => self.wake.notify_one(),
+        }
+    }
+
+    /// A place, if there is one and nobody waits for it; none if the task is to wait.
+    fn claim(&self) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        let mut state = self.state();
+        if state.shutting_down {
+            return Err(Error::ShuttingDown);
+        }
+        if state.queue.len() >= self.settings.max_pending {
+            return Err(Error::QueueFull(self.settings.max_pending));
+        }
+        if state.queue.is_ready(Timestamp::now().as_millisecond()) {
+            return Ok(None);
+        }
+        Ok(self.places.clone().try_acquire_owned().ok())
+    }
+}

@@ -1,0 +1,246 @@
+//! Who is asking: HTTP Basic, with credentials made at the first start.
+//!
+//! Whatever is wrong with credentials, the answer is the same and takes the same time. Repeated failures for
+//! one address and one name are answered `429` without a look at the password.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use lru::LruCache;
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Problem, Result};
+use crate::config::Credentials;
+
+/// The tenant of everybody who comes with user and password.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// The user's name, where nobody chose another.
+const DEFAULT_USER: &str = "omnimind";
+
+/// Longest `Authorization` that is looked at.
+const MAX_HEADER: usize = 4096;
+
+/// Failures in a row that cost nothing.
+const FREE_FAILURES: u32 = 10;
+
+/// What each further one costs, up to [`MAX_WAIT`].
+const WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Addresses and names whose failures are remembered.
+const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    user: String,
+    password: String,
+}
+
+/// The credentials in `data_dir`, made now if there are none, or those that were `given`. A netrc for curl
+/// lies beside them.
+///
+/// # Errors
+/// The files cannot be read or written, or `given` are not usable.
+pub fn credentials(data_dir: &Path, given: Option<Credentials>) -> anyhow::Result<Credentials> {
+    let path = data_dir.join("credentials.json");
+    let credentials = match (given, fs::read(&path)) {
+        (Some(given), _) => given,
+        (None, Ok(stored)) => {
+            let Stored { user, password } = serde_json::from_slice(&stored)
+                .with_context(|| format!("{} is damaged: remove it, and new ones are made", path.display()))?;
+            Credentials { user, password }
+        }
+        (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut secret = [0; 24];
+            getrandom::fill(&mut secret)?;
+            Credentials { user: DEFAULT_USER.to_owned(), password: URL_SAFE_NO_PAD.encode(secret) }
+        }
+        (None, Err(error)) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let Credentials { user, password } = &credentials;
+    if user.is_empty() || user.contains([':', '\0']) || password.is_empty() {
+        bail!("the user's name must not be empty or contain `:`, and the password must not be empty");
+    }
+    let stored = Stored { user: user.clone(), password: password.clone() };
+    write_private(&path, &serde_json::to_vec(&stored)?)?;
+    // netrc has no quoting for blanks: then only the JSON file is there.
+    let netrc = data_dir.join("netrc");
+    match format!("{user}{password}").contains(|c: char| c.is_whitespace() || c == '"' || c == '\\') {
+        true => drop(fs::remove_file(netrc)),
+        false => write_private(&netrc, format!("default login {user} password {password}\n").as_bytes())?,
+    }
+    Ok(credentials)
+}
+
+/// Replaces a file in one step; nobody else can read it at any moment.
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let scratch = path.with_extension("tmp");
+    let _ = fs::remove_file(&scratch);
+    let write = || {
+        let flags = OFlags::NOFOLLOW.bits() as i32;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&scratch)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&scratch, path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Lets those in who know the password.
+pub struct Auth {
+    user: String,
+    /// Keyed hashes compare in the same time wherever they differ.
+    key: [u8; 32],
+    expected: blake3::Hash,
+    failures: Mutex<LruCache<(IpAddr, blake3::Hash), Failures>>,
+}
+
+#[derive(Clone, Copy)]
+struct Failures {
+    count: u32,
+    last: Instant,
+}
+
+impl Auth {
+    /// For one user.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn new(credentials: &Credentials) -> anyhow::Result<Auth> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        let expected = hash(&key, &format!("{}:{}", credentials.user, credentials.password));
+        let failures = Mutex::new(LruCache::new(MAX_REMEMBERED));
+        Ok(Auth { user: credentials.user.clone(), key, expected, failures })
+    }
+
+    /// The user's name.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The tenant of a request from `address`.
+    ///
+    /// # Errors
+    /// `401`; `429` after many of them.
+    pub fn tenant(&self, headers: &HeaderMap, address: IpAddr) -> Result<&'static str> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let (Some(header), None) = (given.next(), given.next()) else {
+            // Nothing was tried, so nothing is counted.
+            return Err(Problem::unauthorized());
+        };
+        let pair = decode(header.as_bytes());
+        let pair = pair.as_deref().unwrap_or("");
+        let name = pair.split(':').next().unwrap_or_default();
+        let who = (address, hash(&self.key, name));
+        if let Some(wait) = self.must_wait(&who) {
+            let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1);
+            return Err(Problem::rate_limited("too many failed attempts to sign in: wait", seconds));
+        }
+        if hash(&self.key, pair) == self.expected {
+            return Ok(DEFAULT_TENANT);
+        }
+        self.failed(who);
+        Err(Problem::unauthorized())
+    }
+
+    fn must_wait(&self, who: &(IpAddr, blake3::Hash)) -> Option<Duration> {
+        let mut remembered = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.is_empty() {
+            return None;
+        }
+        let Failures { count, last } = *remembered.get(who)?;
+        let wait = (WAIT * count.saturating_sub(FREE_FAILURES)).min(MAX_WAIT);
+        let passed = last.elapsed();
+        if passed > MAX_WAIT.max(wait) {
+            remembered.pop(who);
+            return None;
+        }
+        wait.checked_sub(passed).filter(|wait| !wait.is_zero())
+    }
+
+    fn failed(&self, who: (IpAddr, blake3::Hash)) {
+        let mut remembered = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = remembered.get(&who).map_or(0, |failures| failures.count);
+        remembered.put(who, Failures { count: count.saturating_add(1), last: Instant::now() });
+    }
+}
+
+fn hash(key: &[u8; 32], text: &str) -> blake3::Hash {
+    blake3::keyed_hash(key, text.as_bytes())
+}
+
+/// `user:password` of a Basic header.
+fn decode(header: &[u8]) -> Option<String> {
+    if header.len() > MAX_HEADER {
+        return None;
+    }
+    let (scheme, encoded) = header.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let pair = STANDARD.decode(encoded.trim_ascii()).ok()?;
+    String::from_utf8(pair).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auth() -> Auth {
+        Auth::new(&Credentials { user: "me".into(), password: "secret".into() }).unwrap()
+    }
+
+    fn header(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    fn basic(pair: &str) -> HeaderMap {
+        header(&format!("Basic {}", STANDARD.encode(pair)))
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn only_the_right_pair_comes_in() {
+        let auth = auth();
+        assert!(auth.tenant(&basic("me:secret"), HERE).is_ok());
+        assert!(auth.tenant(&header("basic bWU6c2VjcmV0"), HERE).is_ok(), "the scheme has no case");
+        for wrong in ["me:secret2", "me:", "me", ":secret", "you:secret", "me:secret:"] {
+            assert!(auth.tenant(&basic(wrong), HERE).is_err(), "{wrong}");
+        }
+        for wrong in ["Basic", "Basic !!!", "Bearer bWU6c2VjcmV0", &format!("Basic {}", "A".repeat(5000))] {
+            assert!(auth.tenant(&header(wrong), HERE).is_err());
+        }
+        assert!(auth.tenant(&HeaderMap::new(), HERE).is_err());
+    }
+
+    #[test]
+    fn failures_are_slowed_down_for_that_name_and_address_alone() {
+        let auth = auth();
+        for _ in 0..=FREE_FAILURES {
+            assert!(auth.tenant(&basic("me:guess"), HERE).is_err());
+        }
+        assert!(auth.tenant(&basic("me:secret"), HERE).is_err(), "not even looked at");
+        assert!(auth.tenant(&basic("me:secret"), IpAddr::from([127, 0, 0, 2])).is_ok());
+        std::thread::sleep(WAIT);
+        assert!(auth.tenant(&basic("me:secret"), HERE).is_ok());
+    }
+}

@@ -1,0 +1,122 @@
+//! Reads request bodies: never more than may be, never slower than is bearable, and never more of them at
+//! one time than memory allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::HeaderMap;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::problem::{Problem, Result};
+
+/// Longest wait for the next bytes of a body.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A whole body takes no longer than this and a second for each [`MIN_RATE`].
+const BASE: Duration = Duration::from_secs(20);
+
+/// Bytes a second below which a long body is given up.
+const MIN_RATE: u64 = 64 << 10;
+
+/// Bytes of bodies held at one time, in KiB.
+const BUDGET_KIB: usize = 1 << 20;
+
+/// Bodies up to this size are not counted.
+const SMALL: u64 = 64 << 10;
+
+/// What is read of a body that is refused, so that a client that writes before it reads sees the answer.
+const DRAIN: usize = 4 << 20;
+
+/// Memory for bodies; clones are the same.
+#[derive(Clone, Debug)]
+pub struct Bodies(Arc<Semaphore>);
+
+impl Default for Bodies {
+    fn default() -> Bodies {
+        Bodies(Arc::new(Semaphore::new(BUDGET_KIB)))
+    }
+}
+
+/// A body, and its place in memory.
+#[derive(Debug)]
+pub struct Whole {
+    /// The bytes.
+    pub bytes: Bytes,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    /// Reads the whole of `body`, which is `what` and may have `limit` bytes.
+    ///
+    /// # Errors
+    /// `413`, `408`, `415` for an encoded one, `503` where many are being read.
+    pub async fn read(&self, headers: &HeaderMap, body: Body, what: &str, limit: usize) -> Result<Whole> {
+        if headers.contains_key(CONTENT_ENCODING) {
+            return Err(Problem::unsupported(format!("{what} has a Content-Encoding: send it as it is")));
+        }
+        let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > limit as u64) {
+            drain(body).await;
+            return Err(Problem::too_large(what, limit));
+        }
+        let place = match declared.unwrap_or(limit as u64) {
+            0..=SMALL => None,
+            length => {
+                let kib = u32::try_from(length >> 10).unwrap_or(u32::MAX);
+                let place = self.0.clone().try_acquire_many_owned(kib);
+                Some(place.map_err(|_| Problem::overloaded("many large bodies are being read at this moment"))?)
+            }
+        };
+        let bytes = read(body, what, limit).await?;
+        Ok(Whole { bytes, _place: place })
+    }
+}
+
+async fn read(mut body: Body, what: &str, limit: usize) -> Result<Bytes> {
+    let begun = Instant::now();
+    let mut whole = BytesMut::new();
+    let mut first = None::<Bytes>;
+    loop {
+        let pace = Duration::from_secs((whole.len() as u64) / MIN_RATE);
+        let deadline = (begun + BASE + pace).min(Instant::now() + IDLE);
+        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| {
+            Problem::timeout(format!("{what} came too slowly: after {} bytes nothing more came in time", whole.len()))
+        })?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|error| Problem::timeout(format!("{what} ended early: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > limit {
+            drain(body).await;
+            return Err(Problem::too_large(what, limit));
+        }
+        // Most bodies come in one piece, which need not be copied.
+        match first.take() {
+            None if whole.is_empty() => first = Some(data),
+            None => whole.extend_from_slice(&data),
+            Some(piece) => {
+                whole.extend_from_slice(&piece);
+                whole.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+/// Reads on for a moment. Closing at once would reset the connection, and the answer with it.
+async fn drain(mut body: Body) {
+    let some = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > DRAIN {
+                break;
+            }
+        }
+    };
+    let _ = timeout(Duration::from_secs(1), some).await;
+}

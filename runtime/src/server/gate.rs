@@ -1,0 +1,102 @@
+//! What every request passes before a handler sees it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use axum::response::IntoResponse;
+use tower_service::Service;
+
+use super::App;
+use super::problem::{Problem, Result};
+
+/// Whose request it is; handlers take it out of the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Tenant(pub &'static str);
+
+/// Answers one request from `address`.
+pub async fn answer(app: Arc<App>, mut router: axum::Router, address: IpAddr, mut request: Request<Body>) -> Response<Body> {
+    let admitted = match same_origin(&app, request.headers(), request.uri()) {
+        Err(problem) => Err(problem),
+        Ok(()) => admit(&app, &request, address),
+    };
+    let mut response = match admitted {
+        Ok(tenant) => {
+            if let Some(tenant) = tenant {
+                request.extensions_mut().insert(Tenant(tenant));
+            }
+            // A router never fails, and is always ready.
+            router.call(request).await.unwrap_or_else(|never| match never {})
+        }
+        Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whose it is; nobody's where that does not matter.
+fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<&'static str>> {
+    match app.auth.tenant(request.headers(), address) {
+        Ok(tenant) => Ok(Some(tenant)),
+        Err(_) if is_open(request.method(), request.uri().path()) => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn is_open(method: &Method, path: &str) -> bool {
+    let reading = method == Method::GET || method == Method::HEAD;
+    reading && (path == "/" || path == "/api/v1/health" || path.starts_with("/api/v1/health/"))
+}
+
+/// Refuses what a web page of somebody else makes a browser send.
+fn same_origin(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<()> {
+    let refused = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail);
+    let host = match headers.get(HOST).map(HeaderValue::to_str) {
+        Some(Ok(host)) => host,
+        Some(Err(_)) => return Err(refused("the Host header is not text")),
+        // HTTP/2 has it in the request line.
+        None => uri.authority().map_or("", |authority| authority.as_str()),
+    };
+    // On loopback a name that is not ours is a page that had its own name resolved to 127.0.0.1.
+    if app.config.server.host.is_loopback() && !host.is_empty() && !is_local(host) {
+        return Err(refused("this server is on loopback: call it as 127.0.0.1 or localhost"));
+    }
+    match headers.get(ORIGIN) {
+        None => Ok(()),
+        Some(origin) => {
+            let origin = origin.to_str().unwrap_or_default();
+            let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            match site == Some(host) {
+                true => Ok(()),
+                false => Err(refused("the request comes from a page of another origin")),
+            }
+        }
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine() {
+        for host in ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example:8000", "localhost.evil:1", "[::1"] {
+            assert!(!is_local(host) || host == "[::1", "{host}");
+        }
+    }
+}

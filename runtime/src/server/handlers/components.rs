@@ -1,0 +1,118 @@
+//! `/api/components`
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use super::received::{self, Received};
+use crate::engine::Metadata;
+use crate::server::App;
+use crate::server::gate::Tenant;
+use crate::server::json;
+use crate::server::problem::{Problem, Result};
+use crate::server::query::{Query, preference};
+use crate::server::submission::check_name;
+use crate::task::Digest;
+
+/// `POST /api/components/?name=&digest=`
+pub async fn upload(
+    State(app): State<Arc<App>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let mut query = Query::of(request.uri(), &[])?;
+    let (mut name, declared) = (query.take("name"), query.take("digest"));
+    query.end("name, digest")?;
+    let headers = request.headers().clone();
+    let mut metadata = None;
+    let bytes = match received::receive(&app, request).await? {
+        Received::Wasm(whole) => whole.bytes.clone(),
+        Received::Parts(mut parts, _whole) => {
+            let component = received::take(&mut parts, "component");
+            if let Some(given) = received::take(&mut parts, "metadata") {
+                metadata = Some(Metadata::parse(&given)?);
+            }
+            if let Some(given) = received::take(&mut parts, "name") {
+                name = Some(String::from_utf8_lossy(&given).into_owned());
+            }
+            received::end(&parts, "component, metadata, name")?;
+            component.ok_or_else(|| Problem::invalid("component", "the part with the component is missing"))?
+        }
+        Received::Json(_) => {
+            return Err(Problem::unsupported("a component is application/wasm, or a part of multipart/form-data"));
+        }
+    };
+    if let Some(name) = &name {
+        check_name("name", name)?;
+    }
+    if bytes.len() > received::max_component() {
+        return Err(Problem::too_large("the component", received::max_component()));
+    }
+    received::check_declared(&bytes, declared.as_deref(), Some(&headers))?;
+    let components = app.components.clone();
+    let digest = Digest::of(&bytes);
+    // To its end, whether the client waits or not: it is kept or it is not.
+    let upload = tokio::spawn(async move {
+        let uploaded = components.upload(tenant, Arc::from(&*bytes), name, metadata).await;
+        components.compiled(tenant, digest, uploaded.as_ref().err());
+        uploaded
+    });
+    if preference(&headers, "respond-async").is_some() {
+        app.components.compiling(tenant, digest);
+        return Ok(json::answer(StatusCode::ACCEPTED, &json!({"digest": digest, "status": "compiling"})));
+    }
+    let (info, new) = upload.await.map_err(Problem::internal)??;
+    Ok(json::answer(if new { StatusCode::CREATED } else { StatusCode::OK }, &info))
+}
+
+/// `GET /api/components/`
+pub async fn list(State(app): State<Arc<App>>, Extension(Tenant(tenant)): Extension<Tenant>) -> Response<Body> {
+    json::answer(StatusCode::OK, &json!({"components": app.components.list(tenant)}))
+}
+
+/// `GET /api/components/{digest or name}`
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path(reference): Path<String>,
+) -> Result<Response<Body>> {
+    if let Some(info) = app.components.find(tenant, &reference) {
+        return Ok(json::answer(StatusCode::OK, &info));
+    }
+    match app.components.compilation(tenant, &reference) {
+        Some(Ok(digest)) => {
+            Ok(json::answer(StatusCode::OK, &json!({"digest": digest, "status": "compiling"})))
+        }
+        Some(Err(refusal)) => Err(refusal.into()),
+        None => Err(no_component(&reference)),
+    }
+}
+
+/// `DELETE /api/components/{digest or name}`
+pub async fn remove(
+    State(app): State<Arc<App>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path(reference): Path<String>,
+) -> Result<Response<Body>> {
+    let (digest, _) = app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
+    if app.scheduler.uses(tenant, &digest) {
+        return Err(Problem::conflict(format!(
+            "{digest} is in use by a task that has not ended: wait for it, or cancel it"
+        )));
+    }
+    app.components.remove(tenant, digest).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `404` for a component that `reference` does not lead to.
+pub fn no_component(reference: &str) -> Problem {
+    let shown: String = reference.chars().take(80).collect();
+    Problem::not_found(format!(
+        "there is no component `{}`: upload it with POST /api/components/, or look at GET /api/components/",
+        shown.escape_debug()
+    ))
+}

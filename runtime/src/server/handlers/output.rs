@@ -1,0 +1,131 @@
+//! `/api/tasks/{id}/output` and `/logs`: bytes as the guest wrote them.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderValue, Request, Response};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::events::{Line, stream};
+use super::tasks::task;
+use crate::scheduler::Live;
+use crate::server::App;
+use crate::server::gate::Tenant;
+use crate::server::problem::{Problem, Result};
+use crate::server::query::Query;
+use crate::task::{Log, Status};
+
+/// Guest bytes never become a page that runs in this origin.
+fn raw(bytes: Vec<u8>, media_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(bytes));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    response
+}
+
+/// `GET /api/tasks/{id}/output`
+pub async fn output(
+    State(app): State<Arc<App>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path(id): Path<String>,
+) -> Result<Response<Body>> {
+    let task = task(&app, tenant, &id).await?;
+    if task.state.status != Status::Completed {
+        let status = task.state.status.name();
+        return Err(Problem::not_found(format!("the task has no output: it is {status}")));
+    }
+    let output = app.scheduler.store_of(&task).output(tenant, task.id).await?.unwrap_or_default();
+    let media_type = match std::str::from_utf8(&output) {
+        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => "application/json",
+        Ok(_) => "text/plain; charset=utf-8",
+        Err(_) => "application/octet-stream",
+    };
+    Ok(raw(output.to_vec(), media_type))
+}
+
+/// `GET /api/tasks/{id}/logs?follow=true`
+pub async fn logs(
+    State(app): State<Arc<App>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let mut query = Query::of(request.uri(), &[])?;
+    let follow = query.take_flag("follow")?.unwrap_or(false);
+    query.end("follow")?;
+    let task = task(&app, tenant, &id).await?;
+    if follow {
+        return Ok(follow_log(app, tenant, task));
+    }
+    let bytes = match app.scheduler.live(tenant, task.id) {
+        Some(live) => live.log_from(0),
+        None => whole(app.scheduler.store_of(&task).log(tenant, task.id).await?.unwrap_or_default()),
+    };
+    Ok(raw(bytes, "text/plain; charset=utf-8"))
+}
+
+/// Head and tail, with what was dropped between them in words.
+fn whole(log: Log) -> Vec<u8> {
+    let Log { mut head, tail, dropped } = log;
+    if dropped > 0 {
+        head.extend_from_slice(format!("\n… {dropped} bytes dropped …\n").as_bytes());
+    }
+    head.extend_from_slice(&tail);
+    head
+}
+
+/// Events `log`, each with some text, until `end`, which has the status.
+fn follow_log(app: Arc<App>, tenant: &'static str, task: crate::task::Task) -> Response<Body> {
+    let ending = app.ending.clone();
+    stream(ending, move |out| async move {
+        let mut sent = 0;
+        if let Some(live) = app.scheduler.live(tenant, task.id) {
+            let mut attempt = None;
+            let mut logged = live.watch_log();
+            loop {
+                logged.borrow_and_update();
+                // A new attempt begins a new log.
+                let now = live.task().state.attempts;
+                if attempt.replace(now).is_some_and(|before| before != now) {
+                    sent = 0;
+                }
+                sent += send(&out, &live, sent).await?;
+                if live.has_ended() {
+                    break;
+                }
+                let _ = logged.changed().await;
+            }
+        }
+        let log = app.scheduler.store_of(&task).log(tenant, task.id).await.ok().flatten().unwrap_or_default();
+        let rest = whole(log);
+        out.send(Line::event("log", &text(rest.get(sent..).unwrap_or_default()))).await?;
+        let status = app.scheduler.task(tenant, task.id).await.ok().flatten().map(|task| task.state.status);
+        out.send(Line::event("end", &json!({"status": status}))).await
+    })
+}
+
+async fn send(
+    out: &super::events::Out,
+    live: &Live,
+    sent: usize,
+) -> std::result::Result<usize, super::events::Gone> {
+    let bytes = live.log_from(sent);
+    // A character may come in two pieces: its first bytes wait for the others.
+    let whole = match std::str::from_utf8(&bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let bytes = Bytes::from(bytes).slice(..whole);
+    if !bytes.is_empty() {
+        out.send(Line::event("log", &text(&bytes))).await?;
+    }
+    Ok(whole)
+}
+
+fn text(bytes: &[u8]) -> serde_json::Value {
+    json!({"text": String::from_utf8_lossy(bytes)})
+}

@@ -1,0 +1,192 @@
+//! How everything is: looked at from time to time, so that asking costs nothing and answers at once.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::engine::{ENGINE_VERSION, TICK};
+use crate::scheduler::Scheduler;
+use crate::task::timestamp;
+use crate::task_store::SqliteStore;
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A write takes no longer than this on a disk that is well.
+const SLOW_WRITE: Duration = Duration::from_secs(2);
+
+/// Share of the file system that is full enough to warn of.
+const NEARLY_FULL: f64 = 0.95;
+
+/// How one thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overall {
+    /// As it should be.
+    Healthy,
+    /// It works, and something needs attention.
+    Degraded,
+    /// It does not work.
+    Unhealthy,
+}
+
+/// One check's last result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// Its name.
+    #[serde(skip)]
+    pub name: &'static str,
+    /// The result.
+    pub status: Overall,
+    /// How long the look took.
+    pub response_time_ms: f64,
+    /// Figures.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remediation: Option<String>,
+}
+
+/// All checks.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The worst of them.
+    pub overall: Overall,
+    /// Each.
+    pub checks: Vec<Check>,
+    /// When the last look was: RFC 3339, UTC, milliseconds.
+    pub timestamp: String,
+}
+
+/// Looks after everything.
+pub struct Health {
+    store: Arc<SqliteStore>,
+    scheduler: Scheduler,
+    data_dir: PathBuf,
+    last: Mutex<Report>,
+}
+
+impl Health {
+    /// Looks for the first time.
+    pub async fn new(store: Arc<SqliteStore>, scheduler: Scheduler, data_dir: PathBuf) -> Health {
+        let report = Report { overall: Overall::Healthy, checks: Vec::new(), timestamp: String::new() };
+        let health = Health { store, scheduler, data_dir, last: Mutex::new(report) };
+        health.look().await;
+        health
+    }
+
+    /// Looks again and again, until the future is dropped.
+    pub async fn watch(&self) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            self.look().await;
+        }
+    }
+
+    /// What was seen last.
+    pub fn report(&self) -> Report {
+        let mut report = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // These change from one moment to the next, and cost nothing to look at.
+        report.checks.push(self.queue());
+        report.overall = report.checks.iter().map(|check| check.status).max().unwrap_or(Overall::Healthy);
+        report
+    }
+
+    /// Why nothing is written any more, if that is so.
+    pub fn poisoned(&self) -> Option<String> {
+        self.store.poisoned()
+    }
+
+    async fn look(&self) {
+        let checks = vec![self.engine().await, self.task_store().await, self.filesystem().await];
+        let timestamp = timestamp(jiff::Timestamp::now());
+        let report = Report { overall: Overall::Healthy, checks, timestamp };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    /// Whether the threads that serve are given the processor in time.
+    async fn engine(&self) -> Check {
+        let begun = Instant::now();
+        tokio::time::sleep(TICK).await;
+        let late = begun.elapsed().saturating_sub(TICK);
+        let details = json!({"version": ENGINE_VERSION, "wake_delay_ms": milliseconds(late)});
+        check("engine", begun, details, Ok(()))
+    }
+
+    async fn task_store(&self) -> Check {
+        let begun = Instant::now();
+        let probed = tokio::time::timeout(SLOW_WRITE, self.store.probe()).await;
+        let verdict = match probed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err((Overall::Unhealthy, error.to_string(), "free space, or restart once the disk is sound")),
+            Err(_) => Err((
+                Overall::Degraded,
+                format!("a write took longer than {} s", SLOW_WRITE.as_secs()),
+                "look at the load of the disk",
+            )),
+        };
+        check("task_store", begun, Value::Null, verdict)
+    }
+
+    async fn filesystem(&self) -> Check {
+        let begun = Instant::now();
+        let path = self.data_dir.clone();
+        let found = tokio::task::spawn_blocking(move || rustix::fs::statvfs(path)).await;
+        let (details, verdict) = match found {
+            Ok(Ok(found)) => {
+                let (total, free) = (found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize);
+                let share = if total == 0 { 0.0 } else { 1.0 - free as f64 / total as f64 };
+                let full = format!("the file system of the data directory is {:.0} % full", share * 100.0);
+                let verdict = match share > NEARLY_FULL {
+                    true => Err((Overall::Degraded, full, "free space: when it is full, nothing new is accepted")),
+                    false => Ok(()),
+                };
+                (json!({"free_bytes": free, "total_bytes": total}), verdict)
+            }
+            Ok(Err(error)) => {
+                let verdict = Err((Overall::Unhealthy, error.to_string(), "is the data directory still there?"));
+                (Value::Null, verdict)
+            }
+            Err(error) => (Value::Null, Err((Overall::Degraded, error.to_string(), "look at the log"))),
+        };
+        check("filesystem", begun, details, verdict)
+    }
+
+    fn queue(&self) -> Check {
+        let begun = Instant::now();
+        let load = self.scheduler.load();
+        let details = json!({
+            "running": load.running, "pending": load.pending, "places": load.places, "max_pending": load.max_pending,
+        });
+        let verdict = match load.pending >= load.max_pending {
+            true => Err((Overall::Degraded, "as many tasks wait as may".to_owned(), "submit less, or cancel some")),
+            false => Ok(()),
+        };
+        check("queue", begun, details, verdict)
+    }
+}
+
+fn check(
+    name: &'static str,
+    begun: Instant,
+    details: Value,
+    verdict: Result<(), (Overall, String, &'static str)>,
+) -> Check {
+    let (status, error, remediation) = match verdict {
+        Ok(()) => (Overall::Healthy, None, None),
+        Err((status, error, remediation)) => (status, Some(error), Some(remediation.to_owned())),
+    };
+    Check { name, status, response_time_ms: milliseconds(begun.elapsed()), details, error, remediation }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_micros() as f64) / 1000.0
+}

@@ -1,0 +1,133 @@
+//! JSON in and out. In: text that is not JSON is `400` with line and column, and so is a key that comes
+//! twice, at whatever depth; JSON of another shape is `422` with the path of the field.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response, StatusCode};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::Serialize;
+
+use super::problem::{Problem, Result};
+
+/// Reads a `T` from JSON text.
+///
+/// # Errors
+/// `400 invalid_json`, `422 invalid_request`.
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Problem::invalid_json(format!("not UTF-8 from byte {} on", error.valid_up_to()))
+    })?;
+    serde_json::from_str::<Strict>(text).map_err(|error| Problem::invalid_json(error.to_string()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { "(the whole body)".to_owned() } else { path };
+        // The position says nothing to a client that has the path.
+        let words = error.into_inner().to_string();
+        let words = words.split(" at line ").next().unwrap_or_default().to_owned();
+        Problem::invalid(field, words)
+    })
+}
+
+/// Any JSON in which no object has a key twice.
+struct Strict;
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Strict, D::Error> {
+        deserializer.deserialize_any(Strict)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Strict;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Strict, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let shown: String = key.chars().take(64).collect();
+            if !keys.insert(key) {
+                return Err(A::Error::custom(format_args!("duplicate key `{}`", shown.escape_debug())));
+            }
+            map.next_value::<Strict>()?;
+        }
+        Ok(Strict)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Strict, A::Error> {
+        while seq.next_element::<Strict>()?.is_some() {}
+        Ok(Strict)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> std::result::Result<Strict, E> {
+        Ok(Strict)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> std::result::Result<Strict, E> {
+        Ok(Strict)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> std::result::Result<Strict, E> {
+        Ok(Strict)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> std::result::Result<Strict, E> {
+        Ok(Strict)
+    }
+
+    fn visit_str<E>(self, _: &str) -> std::result::Result<Strict, E> {
+        Ok(Strict)
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Strict, E> {
+        Ok(Strict)
+    }
+}
+
+/// An answer with a JSON body.
+pub fn answer(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    match serde_json::to_vec(body) {
+        Ok(body) => {
+            let mut response = Response::new(Body::from(body));
+            *response.status_mut() = status;
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => axum::response::IntoResponse::into_response(Problem::internal(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+    use std::collections::BTreeMap;
+
+    fn status(text: &str) -> u16 {
+        match parse::<BTreeMap<String, u64>>(text.as_bytes()) {
+            Ok(_) => 200,
+            Err(problem) => problem.into_response().status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_has_another_shape() {
+        for text in [
+            "", "{", "{\"a\":1}x", "{\"a\":1,\"a\":1}", "{\"a\":{\"b\":1,\"b\":2}}", "{\"a\":1e999}",
+            "{\"a\":NaN}", "{\"a\":\"\\ud800\"}", "\u{feff}{}",
+        ] {
+            assert_eq!(status(text), 400, "{text}");
+        }
+        assert_eq!(status(&"[".repeat(100_000)), 400);
+        for text in ["[]", "{\"a\":\"1\"}", "{\"a\":-1}", "{\"a\":1.5}", "{\"a\":18446744073709551616}"] {
+            assert_eq!(status(text), 422, "{text}");
+        }
+        assert_eq!(status(" {\"a\": 18446744073709551615} "), 200);
+    }
+}

@@ -1,0 +1,86 @@
+//! HTTP: hyper serves connections, axum finds the handler, everything else is ours.
+//!
+//! ```text
+//! listener ─ connection (caps, timeouts) ─ gate (origin, credentials) ─ router ─ handlers/<group>.rs
+//! ```
+
+mod auth;
+mod body;
+mod connection;
+mod gate;
+mod handlers;
+mod health;
+mod json;
+mod problem;
+mod query;
+mod router;
+mod submission;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use auth::{Auth, DEFAULT_TENANT, credentials};
+pub use health::Health;
+pub use problem::Problem;
+
+use crate::components::Components;
+use crate::config::Config;
+use crate::engine::Engines;
+use crate::events::Bus;
+use crate::scheduler::Scheduler;
+
+/// What handlers work with.
+pub struct App {
+    /// What the server was told.
+    pub config: Config,
+    /// Who may come in.
+    pub auth: Auth,
+    /// What runs tasks.
+    pub scheduler: Scheduler,
+    /// What tasks are made of.
+    pub components: Arc<Components>,
+    /// What compiles, for those who only ask.
+    pub engines: Arc<Engines>,
+    /// What happens.
+    pub bus: Bus,
+    /// How everything is.
+    pub health: Arc<Health>,
+    bodies: body::Bodies,
+    /// True once the server is ending: streams end, new connections are not taken.
+    ending: watch::Receiver<bool>,
+}
+
+impl App {
+    /// Puts the parts together. `ending` becomes true when the server is to end.
+    #[allow(clippy::too_many_arguments, reason = "the composition root's one call")]
+    pub fn new(
+        config: Config,
+        auth: Auth,
+        scheduler: Scheduler,
+        components: Arc<Components>,
+        engines: Arc<Engines>,
+        bus: Bus,
+        health: Arc<Health>,
+        ending: watch::Receiver<bool>,
+    ) -> App {
+        let bodies = body::Bodies::default();
+        App { config, auth, scheduler, components, engines, bus, health, bodies, ending }
+    }
+}
+
+/// A listener on the configured address.
+///
+/// # Errors
+/// The address is not free, or not ours.
+pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until `app`'s end has come and every connection is done, `drain` at most after that.
+pub async fn serve(app: Arc<App>, listener: TcpListener, drain: Duration) {
+    connection::accept(app, listener, drain).await;
+}

@@ -1,0 +1,55 @@
+//! Every route, in one place. Each answers with and without a slash at its end.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, get, post};
+
+use super::handlers::{components, events, health, output, tasks};
+use super::problem::Problem;
+use super::App;
+
+/// Finds the handler of a request that was admitted.
+pub fn router(app: Arc<App>) -> Router {
+    let routes: [(&str, MethodRouter<Arc<App>>); 14] = [
+        ("/api/components", post(components::upload).get(components::list)),
+        ("/api/components/{reference}", get(components::show).delete(components::remove)),
+        ("/api/tasks", post(tasks::submit).get(tasks::list)),
+        ("/api/tasks/analytics/summary", get(tasks::summary)),
+        ("/api/tasks/{id}", get(tasks::show).delete(tasks::cancel)),
+        ("/api/tasks/{id}/progress", get(tasks::progress)),
+        ("/api/tasks/{id}/history", get(tasks::history)),
+        ("/api/tasks/{id}/analytics", get(tasks::analytics)),
+        ("/api/tasks/{id}/output", get(output::output)),
+        ("/api/tasks/{id}/logs", get(output::logs)),
+        ("/api/events", get(events::events)),
+        ("/api/v1/health", get(health::all)),
+        ("/api/v1/health/{check}", get(health::one)),
+        ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),
+    ];
+    let mut router = Router::new().route("/", get(welcome));
+    for (path, methods) in routes {
+        let methods = methods.fallback(wrong_method);
+        router = router.route(&format!("{path}/"), methods.clone()).route(path, methods);
+    }
+    router.fallback(no_such_path).with_state(app)
+}
+
+async fn welcome() -> impl IntoResponse {
+    let text = "OmniMind runs WebAssembly components under limits that hold.\n\
+                GET /api/v1/health/ tells how it is; everything else needs credentials: see DATA_DIR/credentials.json.\n";
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text)
+}
+
+async fn no_such_path(request: Request<Body>) -> Response<Body> {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::not_found(format!("there is nothing at {}", path.escape_debug())).into_response()
+}
+
+/// axum puts the methods that there are into the header `Allow`.
+async fn wrong_method() -> Problem {
+    Problem::method_not_allowed()
+}

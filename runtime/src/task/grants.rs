@@ -1,0 +1,145 @@
+//! What a task may use besides its own sandbox. Nothing is implied by anything else.
+
+use serde::{Deserialize, Serialize};
+
+/// What a submission asks for, and what a task is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// Tensors on the host.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tensor: bool,
+    /// Embeddings of texts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub embedding: bool,
+    /// Names of models.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inference: Vec<String>,
+    /// Collections of vectors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector_memory: Option<VectorMemory>,
+    /// Origins, as in `https://api.example.com`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<String>,
+    /// Names of buckets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keyvalue: Vec<String>,
+    /// Names of configuration values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<String>,
+}
+
+/// Collections, and whether they may be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VectorMemory {
+    /// Their names.
+    pub collections: Vec<String>,
+    /// Whether points may be added and removed.
+    pub write: bool,
+}
+
+/// An interface on offer that needs a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// `omnimind:runtime/tensor`
+    Tensor,
+    /// `omnimind:runtime/embedding`
+    Embedding,
+    /// `omnimind:runtime/inference`
+    Inference,
+    /// `omnimind:runtime/vector-memory`
+    VectorMemory,
+    /// `wasi:http`
+    Http,
+    /// `wasi:keyvalue`
+    Keyvalue,
+    /// `wasi:config`
+    Config,
+}
+
+impl Capability {
+    /// Every capability.
+    pub const ALL: [Capability; 7] = [
+        Capability::Tensor,
+        Capability::Embedding,
+        Capability::Inference,
+        Capability::VectorMemory,
+        Capability::Http,
+        Capability::Keyvalue,
+        Capability::Config,
+    ];
+
+    /// The name in JSON, which is its key in `grants`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Capability::Tensor => "tensor",
+            Capability::Embedding => "embedding",
+            Capability::Inference => "inference",
+            Capability::VectorMemory => "vector_memory",
+            Capability::Http => "http",
+            Capability::Keyvalue => "keyvalue",
+            Capability::Config => "config",
+        }
+    }
+
+    /// The capability that `interface`, without its version, belongs to.
+    pub fn of_interface(interface: &str) -> Option<Capability> {
+        match interface {
+            "omnimind:runtime/tensor" => Some(Capability::Tensor),
+            "omnimind:runtime/embedding" => Some(Capability::Embedding),
+            "omnimind:runtime/inference" => Some(Capability::Inference),
+            "omnimind:runtime/vector-memory" => Some(Capability::VectorMemory),
+            _ if interface.starts_with("wasi:http/") => Some(Capability::Http),
+            _ if interface.starts_with("wasi:keyvalue/") => Some(Capability::Keyvalue),
+            _ if interface.starts_with("wasi:config/") => Some(Capability::Config),
+            _ => None,
+        }
+    }
+
+    /// The JSON that grants it, with example names to replace.
+    pub fn example(self) -> &'static str {
+        match self {
+            Capability::Tensor => r#"{"tensor": true}"#,
+            Capability::Embedding => r#"{"embedding": true}"#,
+            Capability::Inference => r#"{"inference": ["MODEL"]}"#,
+            Capability::VectorMemory => r#"{"vector_memory": {"collections": ["NAME"], "write": true}}"#,
+            Capability::Http => r#"{"http": ["https://HOST"]}"#,
+            Capability::Keyvalue => r#"{"keyvalue": ["BUCKET"]}"#,
+            Capability::Config => r#"{"config": ["NAME"]}"#,
+        }
+    }
+}
+
+impl Grants {
+    /// Whether anything of `capability` is granted.
+    pub fn allow(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Tensor => self.tensor,
+            Capability::Embedding => self.embedding,
+            Capability::Inference => !self.inference.is_empty(),
+            Capability::VectorMemory => {
+                self.vector_memory.as_ref().is_some_and(|memory| !memory.collections.is_empty())
+            }
+            Capability::Http => !self.http.is_empty(),
+            Capability::Keyvalue => !self.keyvalue.is_empty(),
+            Capability::Config => !self.config.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_has_the_name_that_the_example_shows() {
+        for capability in Capability::ALL {
+            let grants: Grants = serde_json::from_str(capability.example()).unwrap();
+            assert!(grants.allow(capability));
+            assert_eq!(Capability::ALL.into_iter().filter(|other| grants.allow(*other)).count(), 1);
+            assert_eq!(serde_json::to_value(capability).unwrap(), capability.name());
+        }
+    }
+}

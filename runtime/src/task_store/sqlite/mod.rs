@@ -1,0 +1,401 @@
+//! The durable store: SQLite in WAL mode, with large values as files beside it.
+//!
+//! ```text
+//! DATA_DIR/lock            held by the one process that writes
+//! DATA_DIR/tasks.db        tasks, checkpoints, components; tasks.db-wal and -shm beside it while it is open
+//! DATA_DIR/blobs/HASH      values over 64 KiB, by BLAKE3; on the disk before a row names them
+//! ```
+//!
+//! One thread writes, with group commit and `synchronous=FULL`; a few connections read. What fails in a way
+//! that leaves the disk in doubt stops all writing until a restart.
+
+mod components;
+pub mod maintenance;
+mod readers;
+mod retention;
+mod rows;
+mod schema;
+mod writer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+pub use retention::Retention;
+
+use super::blobs::{Blobs, Hash};
+use super::data_dir::DataDir;
+use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore};
+use crate::task::{Log, State, Status, Task, TaskId};
+use readers::Readers;
+use rows::{SpecRow, StateRow, Value};
+use writer::{Health, Writer};
+
+/// Databases up to this size are checked whole at every start; larger ones by `omnimind store check`.
+const CHECKED_AT_START: u64 = 64 << 20;
+
+/// The store could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is not one to go on with.
+    #[error("task store {path}: {why}; `omnimind store repair` saves what can be read, and keeps the damaged file")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is another program's file, or of another version.
+    #[error("task store {path}: {source}; move it away, or give --data-dir another directory")]
+    Unsuitable {
+        /// Which file.
+        path: PathBuf,
+        /// What it is.
+        source: schema::Unsuitable,
+    },
+    /// Files cannot be made or read.
+    #[error("task store {path}: {why}")]
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Tasks and components on disk.
+pub struct SqliteStore {
+    blobs: Blobs,
+    health: Arc<Health>,
+    writer: Writer,
+    readers: Readers,
+    // Released last.
+    _dir: DataDir,
+}
+
+impl SqliteStore {
+    /// Opens the store in `dir`, or makes a new one where there is none.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: a damaged, foreign or newer file is never opened, and never replaced.
+    pub fn open(dir: DataDir) -> Result<SqliteStore, OpenError> {
+        let path = dir.path().join("tasks.db");
+        let unusable = |why: String| OpenError::Unusable { path: path.clone(), why };
+        let blobs_dir = dir.path().join("blobs");
+        let blobs = Blobs::open(blobs_dir.clone()).map_err(|error| unusable(error.to_string()))?;
+        let db = match fs::symlink_metadata(&path) {
+            Ok(found) => existing(&path, &found)?,
+            Err(_) => {
+                if blobs.all().is_ok_and(|all| !all.is_empty()) {
+                    let why = "it is gone, and blobs/ still holds what it named: put it back".to_owned();
+                    return Err(OpenError::Damaged { path, why });
+                }
+                new(dir.path(), &path).map_err(|error| unusable(error.to_string()))?
+            }
+        };
+        schema::configure(&db).map_err(|error| unusable(error.to_string()))?;
+        let health = Arc::new(Health::default());
+        let readers = Readers::open(&path).map_err(|error| unusable(error.to_string()))?;
+        let writer = Writer::start(db, health.clone()).map_err(|error| unusable(error.to_string()))?;
+        Ok(SqliteStore { blobs, health, writer, readers, _dir: dir })
+    }
+
+    /// Tasks that had not ended when the last process did, oldest first.
+    pub async fn unfinished(&self) -> Result<Vec<Task>, Error> {
+        self.readers.read(rows::unfinished).await
+    }
+
+    /// Why nothing is written any more, if that is so.
+    pub fn poisoned(&self) -> Option<String> {
+        self.health.poisoned()
+    }
+
+    /// Writes a little and waits for the disk: what a health check wants to know.
+    pub async fn probe(&self) -> Result<(), Error> {
+        // An unchanged pragma still commits: the header's page is written.
+        self.writer.write(|db| db.pragma_update(None, "user_version", schema::VERSION)).await
+    }
+
+    /// Writes what still waits, and ends. What is asked of it later is [`Error::Closed`].
+    pub fn close(&self) {
+        self.writer.close();
+    }
+
+    /// Keeps `bytes`, elsewhere if that takes a file.
+    async fn keep(&self, bytes: Arc<[u8]>) -> Result<Value, Error> {
+        if !Value::needs_a_file(bytes.len()) {
+            return Ok(Value { inline: Some(bytes), blob: None });
+        }
+        let (blobs, health) = (self.blobs.clone(), self.health.clone());
+        let kept = tokio::task::spawn_blocking(move || Value::keep(bytes, &blobs, &health)).await;
+        kept.unwrap_or_else(|error| Err(Error::Unreadable(error.to_string())))
+    }
+
+    /// Reads one value of one task: `select` takes a tenant and an id, and gives the value and its blob.
+    async fn value(&self, select: &'static str, tenant: &str, id: TaskId) -> Result<Option<Vec<u8>>, Error> {
+        let tenant = tenant.to_owned();
+        let blobs = self.blobs.clone();
+        let read = move |db: &Connection| {
+            let mut select = db.prepare_cached(select)?;
+            let found = select.query_row((tenant, id.as_bytes()), |row| {
+                Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<Hash>>(1)?))
+            });
+            Ok(found.optional()?.map(|(inline, hash)| rows::read_value(inline, hash, &blobs)))
+        };
+        match self.readers.read(read).await? {
+            None => Ok(None),
+            Some(value) => value.map_err(|error| Error::Unreadable(error.to_string())),
+        }
+    }
+}
+
+/// Opens a database that is there, after a look at whether it is one.
+fn existing(path: &Path, found: &fs::Metadata) -> Result<Connection, OpenError> {
+    let damaged = |why: String| OpenError::Damaged { path: path.to_owned(), why };
+    if !found.is_file() {
+        return Err(damaged("it is not a file".to_owned()));
+    }
+    if found.len() == 0 {
+        return Err(damaged("it is empty".to_owned()));
+    }
+    let db = connect(path, OpenFlags::empty()).map_err(|error| damaged(error.to_string()))?;
+    schema::recognise(&db).map_err(|source| match source {
+        schema::Unsuitable::Damaged(why) => damaged(why),
+        source => OpenError::Unsuitable { path: path.to_owned(), source },
+    })?;
+    if found.len() <= CHECKED_AT_START {
+        let verdict = maintenance::quick_check(&db).map_err(|error| damaged(error.to_string()))?;
+        verdict.map_err(damaged)?;
+    }
+    Ok(db)
+}
+
+/// Makes a new database under another name first: one that is half made is never found.
+fn new(dir: &Path, path: &Path) -> anyhow::Result<Connection> {
+    let scratch = dir.join("tasks.db.new");
+    for left in [scratch.clone(), dir.join("tasks.db.new-journal")] {
+        let _ = fs::remove_file(left);
+    }
+    let mut db = connect(&scratch, OpenFlags::SQLITE_OPEN_CREATE)?;
+    schema::create(&mut db)?;
+    db.close().map_err(|(_, error)| error)?;
+    fs::rename(&scratch, path)?;
+    fs::File::open(dir)?.sync_all()?;
+    Ok(connect(path, OpenFlags::empty())?)
+}
+
+fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(path, flags | more)
+}
+
+/// The task that was submitted under `key`, and the fingerprint of its submission.
+fn known(db: &Connection, tenant: &str, key: &str) -> rusqlite::Result<Option<(TaskId, [u8; 32])>> {
+    let mut select = db.prepare_cached("SELECT task, fingerprint FROM idempotency WHERE tenant = ? AND key = ?")?;
+    let found = select.query_row((tenant, key), |row| Ok((TaskId::from_bytes(row.get(0)?), row.get(1)?)));
+    found.optional()
+}
+
+/// Removes a task's checkpoints, and names the blobs they lay in.
+fn forget_checkpoints(db: &Connection, id: TaskId) -> rusqlite::Result<Vec<Hash>> {
+    let mut select = db.prepare_cached("SELECT data_blob FROM checkpoints WHERE task = ?")?;
+    let blobs = select.query_map([id.as_bytes()], |row| row.get::<_, Option<Hash>>(0))?;
+    let blobs = blobs.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()?;
+    db.prepare_cached("DELETE FROM checkpoints WHERE task = ?")?.execute([id.as_bytes()])?;
+    Ok(blobs)
+}
+
+#[async_trait]
+impl TaskStore for SqliteStore {
+    async fn insert(
+        &self,
+        task: &Task,
+        input: Arc<[u8]>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Inserted, Error> {
+        let input = self.keep(input).await?;
+        let row = SpecRow::of(task);
+        let insert = move |db: &Connection| {
+            if let Some(Idempotency { key, fingerprint }) = &idempotency {
+                if let Some((task, submitted)) = known(db, &row.tenant, key)? {
+                    return Ok(match submitted == *fingerprint {
+                        true => Inserted::Before(task),
+                        false => Inserted::Conflict,
+                    });
+                }
+                let mut remember = db.prepare_cached("INSERT INTO idempotency VALUES (?, ?, ?, ?)")?;
+                remember.execute((&row.tenant, key, fingerprint, row.id.as_bytes()))?;
+            }
+            row.insert(db, &input).map(|()| Inserted::New)
+        };
+        self.writer.write(insert).await
+    }
+
+    async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, Error> {
+        let (tenant, key) = (tenant.to_owned(), key.to_owned());
+        self.readers.read(move |db| known(db, &tenant, &key)).await
+    }
+
+    async fn update(&self, tenant: &str, id: TaskId, state: &State) -> Result<(), Error> {
+        let (row, tenant) = (StateRow::of(state), tenant.to_owned());
+        self.writer.write(move |db| row.update(db, &tenant, id)).await
+    }
+
+    async fn finish(
+        &self,
+        tenant: &str,
+        id: TaskId,
+        state: &State,
+        output: Option<Arc<[u8]>>,
+        log: Log,
+    ) -> Result<(), Error> {
+        let output = match output {
+            Some(output) => self.keep(output).await?,
+            None => Value::default(),
+        };
+        let dropped = log.dropped as i64;
+        let logged = !log.head.is_empty();
+        let (head, tail) = (self.keep(log.head.into()).await?, self.keep(log.tail.into()).await?);
+        let (row, tenant) = (StateRow::of(state), tenant.to_owned());
+        let finish = move |db: &Connection| {
+            // First: an update never touches a task that has ended.
+            if output.bytes().is_some() || output.hash().is_some() {
+                let mut keep = db.prepare_cached(
+                    "UPDATE tasks SET output = ?, output_blob = ? WHERE tenant = ? AND id = ? AND completed IS NULL",
+                )?;
+                keep.execute((output.bytes(), output.hash(), &tenant, id.as_bytes()))?;
+            }
+            if logged {
+                let mut keep = db.prepare_cached(
+                    "UPDATE tasks SET log_head = ?, log_head_blob = ?, log_tail = ?, log_tail_blob = ?,
+                     log_dropped = ? WHERE tenant = ? AND id = ? AND completed IS NULL",
+                )?;
+                keep.execute((
+                    head.bytes(),
+                    head.hash(),
+                    tail.bytes(),
+                    tail.hash(),
+                    dropped,
+                    &tenant,
+                    id.as_bytes(),
+                ))?;
+            }
+            row.update(db, &tenant, id)?;
+            forget_checkpoints(db, id)
+        };
+        let blobs = self.writer.write(finish).await?;
+        // The task's end is kept; a blob that stays behind is swept some day.
+        let _ = self.release(blobs).await;
+        Ok(())
+    }
+
+    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, Error> {
+        let tenant = tenant.to_owned();
+        self.readers.read(move |db| rows::get(db, &tenant, id)).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Vec<Task>, Error> {
+        let query = query.clone();
+        self.readers.read(move |db| rows::list(db, &query)).await
+    }
+
+    async fn summary(&self, tenant: &str) -> Result<Summary, Error> {
+        let tenant = tenant.to_owned();
+        let read = move |db: &Connection| {
+            let mut count = db.prepare_cached("SELECT count(*) FROM tasks WHERE tenant = ? AND status = ?")?;
+            let mut counts = Vec::with_capacity(Status::ALL.len());
+            for status in Status::ALL {
+                let number: i64 = count.query_row((&tenant, status.name()), |row| row.get(0))?;
+                counts.push((status, number.unsigned_abs()));
+            }
+            let mut durations = db.prepare_cached(
+                "SELECT completed - started FROM tasks
+                 WHERE completed IS NOT NULL AND started IS NOT NULL AND tenant = ?
+                 ORDER BY completed DESC LIMIT 1000",
+            )?;
+            let durations_ms = durations
+                .query_map([&tenant], |row| Ok(row.get::<_, i64>(0)?.max(0).unsigned_abs()))?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok(Summary { counts, durations_ms })
+        };
+        self.readers.read(read).await
+    }
+
+    async fn input(&self, tenant: &str, id: TaskId) -> Result<Option<Arc<[u8]>>, Error> {
+        let select = "SELECT input, input_blob FROM tasks WHERE tenant = ? AND id = ?";
+        Ok(self.value(select, tenant, id).await?.map(Arc::from))
+    }
+
+    async fn output(&self, tenant: &str, id: TaskId) -> Result<Option<Arc<[u8]>>, Error> {
+        let select = "SELECT output, output_blob FROM tasks WHERE tenant = ? AND id = ?";
+        Ok(self.value(select, tenant, id).await?.map(Arc::from))
+    }
+
+    async fn log(&self, tenant: &str, id: TaskId) -> Result<Option<Log>, Error> {
+        let head = "SELECT log_head, log_head_blob FROM tasks WHERE tenant = ? AND id = ?";
+        let Some(head) = self.value(head, tenant, id).await? else {
+            return Ok(None);
+        };
+        let tail = "SELECT log_tail, log_tail_blob FROM tasks WHERE tenant = ? AND id = ?";
+        let tail = self.value(tail, tenant, id).await?.unwrap_or_default();
+        let tenant = tenant.to_owned();
+        let dropped = self.readers.read(move |db| {
+            let dropped = "SELECT log_dropped FROM tasks WHERE tenant = ? AND id = ?";
+            db.query_row(dropped, (tenant, id.as_bytes()), |row| row.get::<_, Option<i64>>(0)).optional()
+        });
+        let dropped = dropped.await?.flatten().unwrap_or(0).unsigned_abs();
+        Ok(Some(Log { head, tail, dropped }))
+    }
+
+    async fn save_checkpoint(
+        &self,
+        _tenant: &str,
+        id: TaskId,
+        name: &str,
+        data: Vec<u8>,
+    ) -> Result<(), Error> {
+        let (name, size) = (name.to_owned(), data.len() as i64);
+        let data = self.keep(data.into()).await?;
+        let save = move |db: &Connection| {
+            let select = "SELECT data_blob FROM checkpoints WHERE task = ? AND name = ?";
+            let before = db
+                .prepare_cached(select)?
+                .query_row((id.as_bytes(), &name), |row| row.get::<_, Option<Hash>>(0))
+                .optional()?;
+            let mut save = db.prepare_cached("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)")?;
+            save.execute((id.as_bytes(), &name, size, data.bytes(), data.hash()))?;
+            Ok(Vec::from_iter(before.flatten()))
+        };
+        let before = self.writer.write(save).await?;
+        self.release(before).await
+    }
+
+    async fn load_checkpoint(&self, _tenant: &str, id: TaskId, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let (name, blobs) = (name.to_owned(), self.blobs.clone());
+        let read = move |db: &Connection| {
+            let select = "SELECT data, data_blob FROM checkpoints WHERE task = ? AND name = ?";
+            let found = db.prepare_cached(select)?.query_row((id.as_bytes(), name), |row| {
+                Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<Hash>>(1)?))
+            });
+            Ok(found.optional()?.map(|(inline, hash)| rows::read_value(inline, hash, &blobs)))
+        };
+        match self.readers.read(read).await? {
+            None => Ok(None),
+            Some(value) => value.map_err(|error| Error::Unreadable(error.to_string())),
+        }
+    }
+
+    async fn checkpoints(&self, _tenant: &str, id: TaskId) -> Result<Vec<(String, u64)>, Error> {
+        let read = move |db: &Connection| {
+            let mut select = db.prepare_cached("SELECT name, size FROM checkpoints WHERE task = ?")?;
+            let rows = select.query_map([id.as_bytes()], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+            rows.collect()
+        };
+        self.readers.read(read).await
+    }
+}

@@ -1,0 +1,277 @@
+//! Between a task and its row.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, Row, named_params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::blobs::{Blobs, Hash, KeepError, Pin};
+use super::super::{Error, Query};
+use super::writer::Health;
+use crate::task::{Digest, Priority, Spec, State, Status, Task, TaskId};
+
+/// Bytes up to which a value stays in its row.
+const INLINE: usize = 64 << 10;
+
+/// Bytes in a row, or the blob that has them.
+#[derive(Debug, Default)]
+pub struct Value {
+    pub inline: Option<Arc<[u8]>>,
+    /// Pinned until the row that names it is written.
+    pub blob: Option<Pin>,
+}
+
+impl Value {
+    /// Puts `bytes` where they belong. Blocks while a blob is written.
+    pub fn keep(bytes: Arc<[u8]>, blobs: &Blobs, health: &Health) -> Result<Value, Error> {
+        if bytes.len() <= INLINE {
+            return Ok(Value { inline: Some(bytes), blob: None });
+        }
+        Value::keep_as_file(&bytes, blobs, health)
+    }
+
+    /// The same for bytes that are better in a file, whatever their size.
+    pub fn keep_as_file(bytes: &[u8], blobs: &Blobs, health: &Health) -> Result<Value, Error> {
+        match blobs.keep(bytes) {
+            Ok(pin) => Ok(Value { inline: None, blob: Some(pin) }),
+            Err(KeepError::Write(error)) => Err(Error::Full(format!("writing a file: {error}"))),
+            Err(KeepError::Sync(error)) => {
+                let why = format!("syncing a file failed: {error}");
+                health.poison(why.clone());
+                Err(Error::Poisoned(why))
+            }
+        }
+    }
+
+    /// Whether [`Value::keep`] of so many bytes writes a file.
+    pub fn needs_a_file(bytes: usize) -> bool {
+        bytes > INLINE
+    }
+
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.inline.as_deref()
+    }
+
+    pub fn hash(&self) -> Option<Hash> {
+        self.blob.as_ref().map(Pin::hash)
+    }
+}
+
+/// Reads a value that lies in its row or in a blob.
+pub fn read_value(inline: Option<Vec<u8>>, hash: Option<Hash>, blobs: &Blobs) -> std::io::Result<Option<Vec<u8>>> {
+    match hash {
+        Some(hash) => blobs.read(&hash).map(Some),
+        None => Ok(inline),
+    }
+}
+
+/// The changing part of a row, made ready outside of the writer's thread.
+pub struct StateRow {
+    status: &'static str,
+    started: Option<i64>,
+    completed: Option<i64>,
+    due: Option<i64>,
+    attempts: u32,
+    interruptions: u32,
+    progress: f32,
+    message: String,
+    cancel_asked: bool,
+    failure: Option<String>,
+    receipt: Option<String>,
+    history: String,
+    output_bytes: Option<u64>,
+}
+
+impl StateRow {
+    pub fn of(state: &State) -> StateRow {
+        StateRow {
+            status: state.status.name(),
+            started: state.started.map(milliseconds),
+            completed: state.completed.map(milliseconds),
+            due: state.due.map(milliseconds),
+            attempts: state.attempts,
+            interruptions: state.interruptions,
+            progress: state.progress,
+            message: state.message.clone(),
+            cancel_asked: state.cancel_asked,
+            failure: state.failure.as_ref().map(json),
+            receipt: state.receipt.as_ref().map(json),
+            history: json(&state.history),
+            output_bytes: state.output_bytes,
+        }
+    }
+
+    /// Writes it over the row of `id`.
+    pub fn update(&self, db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<()> {
+        let mut update = db.prepare_cached(
+            "UPDATE tasks SET status = :status, started = :started, completed = :completed, due = :due,
+                attempts = :attempts, interruptions = :interruptions, progress = :progress, message = :message,
+                cancel_asked = :cancel_asked, failure = :failure, receipt = :receipt, history = :history,
+                output_bytes = :output_bytes
+             WHERE tenant = :tenant AND id = :id AND completed IS NULL",
+        )?;
+        update.execute(named_params! {
+            ":tenant": tenant, ":id": id.as_bytes(),
+            ":status": self.status, ":started": self.started, ":completed": self.completed, ":due": self.due,
+            ":attempts": self.attempts, ":interruptions": self.interruptions, ":progress": self.progress,
+            ":message": self.message, ":cancel_asked": self.cancel_asked, ":failure": self.failure,
+            ":receipt": self.receipt, ":history": self.history,
+            ":output_bytes": self.output_bytes.map(|bytes| bytes as i64),
+        })?;
+        Ok(())
+    }
+}
+
+/// The part of a row that never changes.
+pub struct SpecRow {
+    pub id: TaskId,
+    pub tenant: String,
+    priority: &'static str,
+    component: String,
+    digest: Digest,
+    created: i64,
+    spec: String,
+    state: StateRow,
+}
+
+impl SpecRow {
+    pub fn of(task: &Task) -> SpecRow {
+        SpecRow {
+            id: task.id,
+            tenant: task.tenant.clone(),
+            priority: task.spec.priority.name(),
+            component: task.spec.component.clone(),
+            digest: task.spec.digest,
+            created: milliseconds(task.created),
+            spec: json(&*task.spec),
+            state: StateRow::of(&task.state),
+        }
+    }
+
+    pub fn insert(&self, db: &Connection, input: &Value) -> rusqlite::Result<()> {
+        let mut insert = db.prepare_cached(
+            "INSERT INTO tasks (id, tenant, status, priority, component, digest, created, started, attempts,
+                interruptions, progress, message, cancel_asked, spec, history, input, input_blob)
+             VALUES (:id, :tenant, :status, :priority, :component, :digest, :created, :started, :attempts,
+                :interruptions, :progress, :message, :cancel_asked, :spec, :history, :input, :input_blob)",
+        )?;
+        let state = &self.state;
+        insert.execute(named_params! {
+            ":id": self.id.as_bytes(), ":tenant": self.tenant, ":status": state.status,
+            ":priority": self.priority, ":component": self.component, ":digest": self.digest.as_bytes(),
+            ":created": self.created, ":started": state.started, ":attempts": state.attempts,
+            ":interruptions": state.interruptions, ":progress": state.progress, ":message": state.message,
+            ":cancel_asked": state.cancel_asked, ":spec": self.spec, ":history": state.history,
+            ":input": input.bytes(), ":input_blob": input.hash(),
+        })?;
+        Ok(())
+    }
+}
+
+/// The columns that [`task`] reads.
+const COLUMNS: &str = "id, tenant, status, created, started, completed, due, attempts, interruptions, progress,
+    message, cancel_asked, spec, failure, receipt, history, output_bytes";
+
+fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
+    let spec: Spec = parsed(row, "spec")?;
+    let failure: Option<String> = row.get("failure")?;
+    let receipt: Option<String> = row.get("receipt")?;
+    let status: String = row.get("status")?;
+    let status = Status::ALL.into_iter().find(|known| known.name() == status);
+    Ok(Task {
+        id: TaskId::from_bytes(row.get("id")?),
+        tenant: row.get("tenant")?,
+        created: time(row, "created")?.unwrap_or(Timestamp::UNIX_EPOCH),
+        spec: Arc::new(spec),
+        state: State {
+            status: status.ok_or_else(|| broken("status"))?,
+            attempts: row.get("attempts")?,
+            interruptions: row.get("interruptions")?,
+            started: time(row, "started")?,
+            completed: time(row, "completed")?,
+            due: time(row, "due")?,
+            progress: row.get("progress")?,
+            message: row.get("message")?,
+            cancel_asked: row.get("cancel_asked")?,
+            failure: failure.map(|text| from_json("failure", &text)).transpose()?,
+            receipt: receipt.map(|text| from_json("receipt", &text)).transpose()?,
+            output_bytes: row.get::<_, Option<i64>>("output_bytes")?.map(i64::unsigned_abs),
+            history: parsed(row, "history")?,
+        },
+    })
+}
+
+/// One task.
+pub fn get(db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<Option<Task>> {
+    let mut select =
+        db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE tenant = ? AND id = ?"))?;
+    let mut rows = select.query((tenant, id.as_bytes()))?;
+    rows.next()?.map(task).transpose()
+}
+
+/// Tasks that have not ended, oldest first.
+pub fn unfinished(db: &Connection) -> rusqlite::Result<Vec<Task>> {
+    let mut select = db.prepare(&format!("SELECT {COLUMNS} FROM tasks WHERE completed IS NULL ORDER BY id"))?;
+    select.query_map([], task)?.collect()
+}
+
+/// Tasks, newest first.
+pub fn list(db: &Connection, query: &Query) -> rusqlite::Result<Vec<Task>> {
+    let mut sql = format!("SELECT {COLUMNS} FROM tasks WHERE tenant = :tenant AND id < :before");
+    let before = query.before.map_or([0xff; 16], |id| *id.as_bytes());
+    let limit = query.limit as i64;
+    let mut params: Vec<(&str, &dyn rusqlite::ToSql)> =
+        vec![(":tenant", &query.tenant), (":before", &before), (":limit", &limit)];
+    let status = query.status.map(Status::name);
+    if let Some(status) = &status {
+        sql.push_str(" AND status = :status");
+        params.push((":status", status));
+    }
+    let priority = query.priority.map(Priority::name);
+    if let Some(priority) = &priority {
+        sql.push_str(" AND priority = :priority");
+        params.push((":priority", priority));
+    }
+    let digest = query.component.as_ref().and_then(|component| component.parse::<Digest>().ok());
+    let digest = digest.map(|digest| *digest.as_bytes());
+    if let Some(digest) = &digest {
+        sql.push_str(" AND digest = :digest");
+        params.push((":digest", digest));
+    } else if let Some(component) = &query.component {
+        sql.push_str(" AND component = :component");
+        params.push((":component", component));
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT :limit");
+    let mut select = db.prepare_cached(&sql)?;
+    select.query_map(params.as_slice(), task)?.collect()
+}
+
+fn milliseconds(at: Timestamp) -> i64 {
+    at.as_millisecond()
+}
+
+fn time(row: &Row<'_>, column: &'static str) -> rusqlite::Result<Option<Timestamp>> {
+    let at: Option<i64> = row.get(column)?;
+    at.map(|at| Timestamp::from_millisecond(at).map_err(|_| broken(column))).transpose()
+}
+
+/// Of types that always have a JSON form.
+fn json<T: Serialize>(value: T) -> String {
+    serde_json::to_string(&value).unwrap_or_default()
+}
+
+fn parsed<T: DeserializeOwned>(row: &Row<'_>, column: &'static str) -> rusqlite::Result<T> {
+    from_json(column, row.get_ref(column)?.as_str().map_err(|_| broken(column))?)
+}
+
+fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|_| broken(column))
+}
+
+fn broken(column: &'static str) -> rusqlite::Error {
+    let what = FromSqlError::Other(format!("column {column} does not hold what it should").into());
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(what))
+}
