@@ -48,6 +48,11 @@ impl Layout {
         self.target.join("guests")
     }
 
+    /// What `cargo xtask peers` got, and where the server bench looks for it.
+    pub fn peers(&self) -> PathBuf {
+        self.target.join("peers")
+    }
+
     /// The guest workspace's own target directory, so that nothing lands in the checkout.
     pub fn guest_build(&self) -> PathBuf {
         self.target.join("guest-build")

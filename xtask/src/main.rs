@@ -6,6 +6,7 @@ mod cargo;
 mod ci;
 mod guests;
 mod layout;
+mod peers;
 mod report;
 mod test;
 mod toolchain;
@@ -26,6 +27,8 @@ enum Command {
     Guests(guests::Args),
     /// Builds the guests and runs the tests of both workspaces
     Test(test::Args),
+    /// Gets what the server bench compares with into <target dir>/peers: the wasmtime CLI and an empty handler
+    Peers,
     /// What a change must pass: format, lints, prebuilt guests, a smoke run of the benches, tests
     Ci,
 }
@@ -46,6 +49,7 @@ fn run(command: &Command) -> Result<()> {
     match command {
         Command::Guests(args) => guests::run(&layout, args),
         Command::Test(args) => test::run(&layout, args),
+        Command::Peers => peers::run(&layout),
         Command::Ci => ci::run(&layout),
     }
 }

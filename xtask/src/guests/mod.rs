@@ -15,6 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::layout::Layout;
+pub use sample::{componentize, isolate};
 use stamp::Stamps;
 
 /// `cargo xtask guests …`

@@ -82,13 +82,14 @@ pub fn build(layout: &Layout, samples: &[Sample], stamps: &mut Stamps) -> Result
     Ok(())
 }
 
-fn componentize(module: &[u8]) -> Result<Vec<u8>> {
+/// A module with the component's type in its custom sections, as the component.
+pub fn componentize(module: &[u8]) -> Result<Vec<u8>> {
     ComponentEncoder::default().validate(true).module(module)?.encode()
 }
 
 /// Keeps what the caller set for its own build out of this one, so that the same sources give the same
 /// bytes, and this machine's paths out of the result.
-fn isolate(build: &mut Command, layout: &Layout) {
+pub fn isolate(build: &mut Command, layout: &Layout) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if ["CARGO_PROFILE_", "CARGO_BUILD_"].iter().any(|prefix| text.starts_with(prefix)) {

@@ -1,0 +1,49 @@
+//! The server under load: requests a second beside `wasmtime serve`, answers while every core is busy, a long queue,
+//! and a start with a long past. docs/performance.md says what the figures mean.
+//!
+//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart]`. A wrong answer to any
+//! request ends it with an error; a figure that misses its mark does not, because machines differ.
+
+mod busy;
+mod figures;
+mod http;
+mod load;
+mod omnimind;
+mod pending;
+mod process;
+mod restart;
+mod throughput;
+
+use std::time::Duration;
+
+const SCENES: [&str; 4] = ["throughput", "busy", "pending", "restart"];
+
+fn main() {
+    // Cargo's own `--bench` comes along.
+    let (options, mut scenes): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    // `cargo bench -- --test`: only that it runs.
+    let smoke = options.iter().any(|option| option == "--test");
+    if scenes.is_empty() {
+        scenes = SCENES.map(String::from).into();
+    }
+    omnimind_tests::block_on(async {
+        for scene in scenes {
+            match (scene.as_str(), smoke) {
+                ("throughput", true) => throughput::run(1, ms(200), ms(50)).await,
+                ("throughput", false) => throughput::run(5, ms(4_000), ms(2_000)).await,
+                ("busy", true) => busy::run(10, ms(100)).await,
+                ("busy", false) => busy::run(2_000, ms(3_000)).await,
+                ("pending", true) => pending::run(10, 100, 1, 5).await,
+                ("pending", false) => pending::run(100, 10_000, 5, 200).await,
+                ("restart", true) => restart::run(100, 1).await,
+                ("restart", false) => restart::run(100_000, 3).await,
+                _ => panic!("no scene is called {scene}; there are {}", SCENES.join(", ")),
+            }
+        }
+    });
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
