@@ -131,7 +131,7 @@ fn a_guest_sees_that_it_was_cancelled_and_may_clean_up() {
 
 /// `Executor::execute` answers for a guest that does not end, so here is a task without it.
 fn alone(run: Run) -> impl Future<Output = Outcome> {
-    executor::run(run.job(Lab::shared()).expect("a task"), Duration::ZERO)
+    executor::run(run.job(Lab::shared()).expect("a task"))
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod control;
 mod deterministic;
 mod ends;
 mod guests;
+mod http;
 mod isolation;
 mod limits;
 mod refusals;

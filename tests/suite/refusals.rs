@@ -68,12 +68,18 @@ fn unknown_imports_are_named() {
         ("import-unknown", "acme:clock/ticks@1.0.0"),
         ("import-misspelt", "wasi:clocks/monotonic-clock"),
         ("import-misspelt-function", "monotonic-clock"),
-        ("import-capability", "omnimind:runtime/tensor"),
     ] {
         let refusal = Run::hostile(guest).refusal();
         assert_eq!(refusal.code, Code::UnknownImport, "{guest}: {refusal}");
         assert!(refusal.message.contains(named), "{guest}: {refusal}");
     }
+}
+
+#[test]
+fn a_capability_that_is_not_there_is_told_from_a_typing_error() {
+    let refusal = Run::hostile("import-capability").refusal();
+    assert_eq!(refusal.code, Code::CapabilityUnavailable, "{refusal}");
+    assert!(refusal.message.contains("tensor"), "{refusal}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ struct Watching {
     checkpoints: MemoryJournal,
 }
 
+#[async_trait::async_trait]
 impl Journal for Watching {
     fn progress(&self, percent: f32, message: &str) {
         self.reports.lock().expect("no panic").push((percent, message.to_owned()));
@@ -19,12 +20,12 @@ impl Journal for Watching {
 
     fn log(&self, _bytes: &[u8]) {}
 
-    fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
-        self.checkpoints.save_checkpoint(name, data)
+    async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
+        self.checkpoints.save_checkpoint(name, data).await
     }
 
-    fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
-        self.checkpoints.load_checkpoint(name)
+    async fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+        self.checkpoints.load_checkpoint(name).await
     }
 
     fn checkpoint_size(&self, name: &str) -> Option<u64> {

@@ -21,10 +21,7 @@ impl Layout {
         // Asked at run time, where cargo sets it: one target directory may serve several checkouts, and cargo
         // then takes the binary of another one for its own.
         let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
-        let root = Path::new(&manifest_dir)
-            .parent()
-            .context("xtask/ has no parent directory")?
-            .to_path_buf();
+        let root = Path::new(&manifest_dir).parent().context("xtask/ has no parent directory")?.to_path_buf();
         let target = match env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()) {
             // Relative to where cargo was called, as cargo itself takes it.
             Some(dir) => std::path::absolute(dir)?,

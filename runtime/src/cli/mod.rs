@@ -108,8 +108,6 @@ pub fn main() -> ExitCode {
 
 fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, Failed> {
     given.or_else(|| dirs::data_dir().map(|dir| dir.join("omnimind"))).ok_or_else(|| {
-        Failed::usage(anyhow::anyhow!(
-            "there is no home directory to keep anything in: give --data-dir DIR"
-        ))
+        Failed::usage(anyhow::anyhow!("there is no home directory to keep anything in: give --data-dir DIR"))
     })
 }

@@ -85,9 +85,9 @@ fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
 }
 
 fn parse_number(text: &str) -> anyhow::Result<u64> {
-    text.replace('_', "").parse().map_err(|_| {
-        anyhow!("`{text}` is not a whole number from 0 to {}, without a unit", u64::MAX)
-    })
+    text.replace('_', "")
+        .parse()
+        .map_err(|_| anyhow!("`{text}` is not a whole number from 0 to {}, without a unit", u64::MAX))
 }
 
 /// Bytes, as in `1000`, `256MiB` or `20GiB`.

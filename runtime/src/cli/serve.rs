@@ -37,7 +37,12 @@ pub struct Args {
     port: u16,
 
     /// Tasks that run at one time [default: as many as the mode has instances]
-    #[arg(long, value_name = "N", env = "OMNIMIND_PERFORMANCE__MAX_CONCURRENT_TASKS", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "OMNIMIND_PERFORMANCE__MAX_CONCURRENT_TASKS",
+        hide_env_values = true
+    )]
     max_concurrent_tasks: Option<std::num::NonZeroUsize>,
 
     /// Let submissions ask for "durable": false: faster, and gone with the process
@@ -45,11 +50,23 @@ pub struct Args {
     allow_ephemeral: bool,
 
     /// Days that a finished task is kept
-    #[arg(long, value_name = "DAYS", default_value_t = 30, env = "OMNIMIND_STORE__RETENTION_DAYS", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        default_value_t = 30,
+        env = "OMNIMIND_STORE__RETENTION_DAYS",
+        hide_env_values = true
+    )]
     retention_days: u32,
 
     /// Tasks that are kept; the oldest finished ones go first
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, env = "OMNIMIND_STORE__MAX_TASKS", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1_000_000,
+        env = "OMNIMIND_STORE__MAX_TASKS",
+        hide_env_values = true
+    )]
     max_tasks: u64,
 
     /// Bytes of tasks that are kept, e.g. 20GiB; the oldest finished ones go first
@@ -80,8 +97,7 @@ pub fn run(args: Args, data_dir: PathBuf) -> Result<Exit, Failed> {
     config.store.retention = Duration::from_secs(u64::from(args.retention_days) * 24 * 3600);
     config.store.max_tasks = args.max_tasks;
     config.store.max_bytes = args.max_bytes;
-    config.credentials =
-        args.user.zip(args.password).map(|(user, password)| Credentials { user, password });
+    config.credentials = args.user.zip(args.password).map(|(user, password)| Credentials { user, password });
     if args.mode == Mode::Prod && !args.host.is_loopback() {
         return Err(Failed::usage(anyhow!(
             "mode prod listens on loopback only, because this release has no TLS: put a proxy before it"

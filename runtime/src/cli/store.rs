@@ -48,7 +48,9 @@ pub fn run(args: &Args, data_dir: &Path) -> Result<Exit, Failed> {
 
 fn show(report: &Report) -> Exit {
     let Report { tasks, components, blobs, orphans, problems } = report;
-    note!("{tasks} tasks, {components} components, {blobs} files that they name, {orphans} files that nothing names");
+    note!(
+        "{tasks} tasks, {components} components, {blobs} files that they name, {orphans} files that nothing names"
+    );
     for problem in problems {
         note!("damaged: {problem}");
     }

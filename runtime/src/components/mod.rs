@@ -109,9 +109,8 @@ impl Components {
         let mut registry = Registry::default();
         for component in store.components().await? {
             let StoredComponent { tenant, digest, created_ms, names, about } = component;
-            let about = serde_json::from_str(&about).map_err(|error| {
-                task_store::Error::Unreadable(format!("component {digest}: {error}"))
-            })?;
+            let about = serde_json::from_str(&about)
+                .map_err(|error| task_store::Error::Unreadable(format!("component {digest}: {error}")))?;
             let entry = Entry { created_ms, about: Arc::new(about) };
             for name in names {
                 registry.by_name.entry(tenant.clone()).or_default().insert(name, digest);

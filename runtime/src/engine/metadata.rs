@@ -61,7 +61,9 @@ impl Metadata {
         // What one mode allows is a sensible wish, whatever this server's mode is.
         let possible = Mode::ALL.map(|mode| wishes.effective(mode));
         match possible.iter().all(Result::is_err) {
-            true => Err(refuse(wishes.effective(Mode::Dev).err().map(|error| error.to_string()).unwrap_or_default())),
+            true => Err(refuse(
+                wishes.effective(Mode::Dev).err().map(|error| error.to_string()).unwrap_or_default(),
+            )),
             false => Ok(metadata),
         }
     }

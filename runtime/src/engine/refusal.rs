@@ -86,7 +86,9 @@ impl Refusal {
     pub fn unwritten(doing: &str, error: &std::io::Error) -> Refusal {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match error.kind() {
-            StorageFull | QuotaExceeded => Refusal::new(Code::StorageUnavailable, format!("{doing}: {error}")),
+            StorageFull | QuotaExceeded => {
+                Refusal::new(Code::StorageUnavailable, format!("{doing}: {error}"))
+            }
             _ => Refusal::internal(doing, error),
         }
     }

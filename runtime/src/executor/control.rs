@@ -110,8 +110,9 @@ impl Control {
         let length = nanoseconds(made.elapsed()).saturating_sub(began);
         paused_ns.fetch_add(length, Ordering::AcqRel);
         // First the deadline, then the pause: the other way round it could be missed in between.
-        let _ = deadline_ns
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |deadline| Some(deadline.saturating_add(length)));
+        let _ = deadline_ns.try_update(Ordering::AcqRel, Ordering::Acquire, |deadline| {
+            Some(deadline.saturating_add(length))
+        });
         pause_ns.store(NOT_PAUSED, Ordering::Release);
         self.0.moved.notify_waiters();
     }

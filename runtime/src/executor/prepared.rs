@@ -65,7 +65,10 @@ impl Prepared {
         if let Some(missing) = capabilities.first() {
             return Err(Refusal::new(
                 Code::CapabilityUnavailable,
-                format!("the component imports the capability `{}`, which this omnimind does not have", missing.name()),
+                format!(
+                    "the component imports the capability `{}`, which this omnimind does not have",
+                    missing.name()
+                ),
             ));
         }
         let pre = linker.instantiate_pre(&component.code).map_err(|error| {

@@ -54,8 +54,7 @@ struct State {
 impl Slots {
     /// `count` slots, one at least.
     pub fn new(count: usize) -> Slots {
-        let state =
-            State { free: count.max(1), waiting: BTreeMap::new(), granted: HashSet::new(), next: 0 };
+        let state = State { free: count.max(1), waiting: BTreeMap::new(), granted: HashSet::new(), next: 0 };
         Slots(Arc::new(Shared {
             made: Instant::now(),
             waiting: AtomicUsize::new(0),

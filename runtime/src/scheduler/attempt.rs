@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::live::{Ended, Live, LiveJournal};
 use super::Shared;
+use super::live::{Ended, Live, LiveJournal};
 use crate::executor::{Attempt, Control};
 use crate::task::{End, Failure, FailureKind, Log, Next, Outcome, State};
 use crate::task_store::Error;
@@ -106,7 +106,8 @@ impl Shared {
             return Ok(input);
         }
         let read = live.store.input(&live.tenant, live.id).await;
-        let lost = |why: String| Failure::new(FailureKind::HostError, format!("reading the task's input: {why}"));
+        let lost =
+            |why: String| Failure::new(FailureKind::HostError, format!("reading the task's input: {why}"));
         read.map_err(|error| lost(error.to_string()))?.ok_or_else(|| lost("it is gone".to_owned()))
     }
 

@@ -53,8 +53,7 @@ pub struct Ended {
 impl Live {
     pub(super) fn new(task: Task, store: Arc<dyn TaskStore>, input: Option<Arc<[u8]>>) -> Live {
         let Task { id, tenant, created, spec, state } = task;
-        let inner =
-            Inner { state, control: None, input, log: Vec::new(), checkpoints: HashMap::new() };
+        let inner = Inner { state, control: None, input, log: Vec::new(), checkpoints: HashMap::new() };
         Live {
             id,
             tenant,
@@ -74,7 +73,13 @@ impl Live {
     }
 
     pub(super) fn task_in(&self, state: State) -> Task {
-        Task { id: self.id, tenant: self.tenant.clone(), created: self.created, spec: self.spec.clone(), state }
+        Task {
+            id: self.id,
+            tenant: self.tenant.clone(),
+            created: self.created,
+            spec: self.spec.clone(),
+            state,
+        }
     }
 
     /// Waits for its end.

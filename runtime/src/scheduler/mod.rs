@@ -185,7 +185,11 @@ impl Scheduler {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, task_store::Error> {
+    pub async fn recall(
+        &self,
+        tenant: &str,
+        key: &str,
+    ) -> Result<Option<(TaskId, [u8; 32])>, task_store::Error> {
         match self.0.durable.recall(tenant, key).await? {
             None => self.0.ephemeral.recall(tenant, key).await,
             found => Ok(found),
@@ -321,7 +325,7 @@ impl Scheduler {
         let Settings { places, max_pending } = self.0.settings;
         let (live, pending) = {
             let state = self.0.state();
-            (state.live.len(), state.queue.len())
+            (state.live.len(), state.queue.waiting())
         };
         Load { running: live.saturating_sub(pending), pending, places, max_pending }
     }
@@ -426,7 +430,7 @@ impl Shared {
         if state.shutting_down {
             return Err(Error::ShuttingDown);
         }
-        if state.queue.len() >= self.settings.max_pending {
+        if state.queue.waiting() >= self.settings.max_pending {
             return Err(Error::QueueFull(self.settings.max_pending));
         }
         if state.queue.is_ready(Timestamp::now().as_millisecond()) {

@@ -76,7 +76,7 @@ impl<T> Queue<T> {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.places.len()
     }
 
@@ -111,8 +111,7 @@ mod tests {
     #[test]
     fn the_urgent_go_first_and_equals_in_the_order_they_came() {
         use Priority::{Critical, High, Low, Medium};
-        let tasks =
-            [(Low, 0, "a"), (Medium, 1, "b"), (High, 2, "c"), (Critical, 3, "d"), (Critical, 4, "e")];
+        let tasks = [(Low, 0, "a"), (Medium, 1, "b"), (High, 2, "c"), (Critical, 3, "d"), (Critical, 4, "e")];
         assert_eq!(order(queue(&tasks), 5), ["d", "e", "c", "b", "a"]);
     }
 
@@ -136,7 +135,7 @@ mod tests {
         assert_eq!(queue.pop(99), None);
         assert!(queue.is_ready(100));
         assert_eq!(queue.pop(100), Some("later"));
-        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.waiting(), 0);
     }
 
     #[test]
@@ -147,6 +146,6 @@ mod tests {
         queue.push_later(later, Priority::Low, 1, "later");
         assert_eq!(queue.remove(later), Some("later"));
         assert_eq!(queue.remove(now), Some("now"));
-        assert_eq!((queue.remove(now), queue.pop(2), queue.len()), (None, None, 0));
+        assert_eq!((queue.remove(now), queue.pop(2), queue.waiting()), (None, None, 0));
     }
 }

@@ -59,8 +59,9 @@ pub fn credentials(data_dir: &Path, given: Option<Credentials>) -> anyhow::Resul
     let credentials = match (given, fs::read(&path)) {
         (Some(given), _) => given,
         (None, Ok(stored)) => {
-            let Stored { user, password } = serde_json::from_slice(&stored)
-                .with_context(|| format!("{} is damaged: remove it, and new ones are made", path.display()))?;
+            let Stored { user, password } = serde_json::from_slice(&stored).with_context(|| {
+                format!("{} is damaged: remove it, and new ones are made", path.display())
+            })?;
             Credentials { user, password }
         }
         (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {

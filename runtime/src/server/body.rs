@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -59,19 +59,23 @@ impl Bodies {
         if headers.contains_key(CONTENT_ENCODING) {
             return Err(Problem::unsupported(format!("{what} has a Content-Encoding: send it as it is")));
         }
-        let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let declared =
+            headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limit as u64) {
             drain(body).await;
             return Err(Problem::too_large(what, limit));
         }
-        let place = match declared.unwrap_or(limit as u64) {
-            0..=SMALL => None,
-            length => {
-                let kib = u32::try_from(length >> 10).unwrap_or(u32::MAX);
-                let place = self.0.clone().try_acquire_many_owned(kib);
-                Some(place.map_err(|_| Problem::overloaded("many large bodies are being read at this moment"))?)
-            }
-        };
+        let place =
+            match declared.unwrap_or(limit as u64) {
+                0..=SMALL => None,
+                length => {
+                    let kib = u32::try_from(length >> 10).unwrap_or(u32::MAX);
+                    let place = self.0.clone().try_acquire_many_owned(kib);
+                    Some(place.map_err(|_| {
+                        Problem::overloaded("many large bodies are being read at this moment")
+                    })?)
+                }
+            };
         let bytes = read(body, what, limit).await?;
         Ok(Whole { bytes, _place: place })
     }
@@ -85,7 +89,10 @@ async fn read(mut body: Body, what: &str, limit: usize) -> Result<Bytes> {
         let pace = Duration::from_secs((whole.len() as u64) / MIN_RATE);
         let deadline = (begun + BASE + pace).min(Instant::now() + IDLE);
         let frame = timeout_at(deadline, body.frame()).await.map_err(|_| {
-            Problem::timeout(format!("{what} came too slowly: after {} bytes nothing more came in time", whole.len()))
+            Problem::timeout(format!(
+                "{what} came too slowly: after {} bytes nothing more came in time",
+                whole.len()
+            ))
         })?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Problem::timeout(format!("{what} ended early: {error}")))?;

@@ -17,7 +17,12 @@ use super::problem::{Problem, Result};
 pub struct Tenant(pub &'static str);
 
 /// Answers one request from `address`.
-pub async fn answer(app: Arc<App>, mut router: axum::Router, address: IpAddr, mut request: Request<Body>) -> Response<Body> {
+pub async fn answer(
+    app: Arc<App>,
+    mut router: axum::Router,
+    address: IpAddr,
+    mut request: Request<Body>,
+) -> Response<Body> {
     let admitted = match same_origin(&app, request.headers(), request.uri()) {
         Err(problem) => Err(problem),
         Ok(()) => admit(&app, &request, address),

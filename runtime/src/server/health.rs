@@ -125,7 +125,9 @@ impl Health {
         let probed = tokio::time::timeout(SLOW_WRITE, self.store.probe()).await;
         let verdict = match probed {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err((Overall::Unhealthy, error.to_string(), "free space, or restart once the disk is sound")),
+            Ok(Err(error)) => {
+                Err((Overall::Unhealthy, error.to_string(), "free space, or restart once the disk is sound"))
+            }
             Err(_) => Err((
                 Overall::Degraded,
                 format!("a write took longer than {} s", SLOW_WRITE.as_secs()),
@@ -145,13 +147,16 @@ impl Health {
                 let share = if total == 0 { 0.0 } else { 1.0 - free as f64 / total as f64 };
                 let full = format!("the file system of the data directory is {:.0} % full", share * 100.0);
                 let verdict = match share > NEARLY_FULL {
-                    true => Err((Overall::Degraded, full, "free space: when it is full, nothing new is accepted")),
+                    true => {
+                        Err((Overall::Degraded, full, "free space: when it is full, nothing new is accepted"))
+                    }
                     false => Ok(()),
                 };
                 (json!({"free_bytes": free, "total_bytes": total}), verdict)
             }
             Ok(Err(error)) => {
-                let verdict = Err((Overall::Unhealthy, error.to_string(), "is the data directory still there?"));
+                let verdict =
+                    Err((Overall::Unhealthy, error.to_string(), "is the data directory still there?"));
                 (Value::Null, verdict)
             }
             Err(error) => (Value::Null, Err((Overall::Degraded, error.to_string(), "look at the log"))),
@@ -166,7 +171,11 @@ impl Health {
             "running": load.running, "pending": load.pending, "places": load.places, "max_pending": load.max_pending,
         });
         let verdict = match load.pending >= load.max_pending {
-            true => Err((Overall::Degraded, "as many tasks wait as may".to_owned(), "submit less, or cancel some")),
+            true => Err((
+                Overall::Degraded,
+                "as many tasks wait as may".to_owned(),
+                "submit less, or cancel some",
+            )),
             false => Ok(()),
         };
         check("queue", begun, details, verdict)

@@ -7,8 +7,8 @@ use std::fmt;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response, StatusCode};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::problem::{Problem, Result};
 
@@ -17,9 +17,8 @@ use super::problem::{Problem, Result};
 /// # Errors
 /// `400 invalid_json`, `422 invalid_request`.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        Problem::invalid_json(format!("not UTF-8 from byte {} on", error.valid_up_to()))
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Problem::invalid_json(format!("not UTF-8 from byte {} on", error.valid_up_to())))?;
     serde_json::from_str::<Strict>(text).map_err(|error| Problem::invalid_json(error.to_string()))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -119,8 +118,15 @@ mod tests {
     #[test]
     fn what_is_not_json_is_told_from_what_has_another_shape() {
         for text in [
-            "", "{", "{\"a\":1}x", "{\"a\":1,\"a\":1}", "{\"a\":{\"b\":1,\"b\":2}}", "{\"a\":1e999}",
-            "{\"a\":NaN}", "{\"a\":\"\\ud800\"}", "\u{feff}{}",
+            "",
+            "{",
+            "{\"a\":1}x",
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":{\"b\":1,\"b\":2}}",
+            "{\"a\":1e999}",
+            "{\"a\":NaN}",
+            "{\"a\":\"\\ud800\"}",
+            "\u{feff}{}",
         ] {
             assert_eq!(status(text), 400, "{text}");
         }

@@ -78,7 +78,8 @@ impl Problem {
 
     /// `401 unauthorized`: the same whatever was wrong.
     pub fn unauthorized() -> Problem {
-        let detail = "give the user and password of DATA_DIR/credentials.json, e.g. curl --netrc-file DATA_DIR/netrc";
+        let detail =
+            "give the user and password of DATA_DIR/credentials.json, e.g. curl --netrc-file DATA_DIR/netrc";
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"omnimind\", charset=\"UTF-8\""))
     }
@@ -224,6 +225,7 @@ impl From<limits::Error> for Problem {
                 return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error.to_string());
             }
         };
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", error.to_string()).with("field", field)
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", error.to_string())
+            .with("field", field)
     }
 }

@@ -23,7 +23,9 @@ impl Query {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
             .map_err(|error| Problem::invalid("(the query)", error.to_string()))?;
         for (at, (name, _)) in pairs.iter().enumerate() {
-            if !repeatable.contains(&name.as_str()) && pairs.iter().skip(at + 1).any(|(other, _)| other == name) {
+            if !repeatable.contains(&name.as_str())
+                && pairs.iter().skip(at + 1).any(|(other, _)| other == name)
+            {
                 return Err(Problem::invalid(shown(name), "it is given twice"));
             }
         }
@@ -43,7 +45,8 @@ impl Query {
 
     /// Takes every parameter that begins with `prefix`: what follows it, and the value.
     pub fn take_prefixed(&mut self, prefix: &str) -> Vec<(String, String)> {
-        let (taken, rest) = std::mem::take(&mut self.0).into_iter().partition(|(name, _)| name.starts_with(prefix));
+        let (taken, rest) =
+            std::mem::take(&mut self.0).into_iter().partition(|(name, _)| name.starts_with(prefix));
         self.0 = rest;
         let taken: Vec<(String, String)> = taken;
         taken.into_iter().map(|(name, value)| (name.trim_start_matches(prefix).to_owned(), value)).collect()
@@ -69,9 +72,10 @@ impl Query {
     pub fn end(self, known: &str) -> Result<()> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => {
-                Err(Problem::invalid(shown(name), format!("there is no such query parameter here; there is {known}")))
-            }
+            Some((name, _)) => Err(Problem::invalid(
+                shown(name),
+                format!("there is no such query parameter here; there is {known}"),
+            )),
         }
     }
 }
@@ -102,7 +106,8 @@ pub fn duration(text: &str) -> Option<Duration> {
 /// `422` for a `?wait=` that is no time.
 pub fn wait(query: &mut Query, headers: &HeaderMap) -> Result<Option<Duration>> {
     if let Some(text) = query.take("wait") {
-        let wait = duration(&text).ok_or_else(|| Problem::invalid("wait", "a time like 10s or 500ms, 60s at most"))?;
+        let wait = duration(&text)
+            .ok_or_else(|| Problem::invalid("wait", "a time like 10s or 500ms, 60s at most"))?;
         return Ok(Some(wait.min(MAX_WAIT)));
     }
     // A preference that makes no sense is no preference (RFC 7240).
@@ -131,7 +136,10 @@ mod tests {
     #[test]
     fn times_are_read() {
         let seconds = |text| duration(text).map(|time| time.as_secs_f64());
-        assert_eq!(["10s", "500ms", "1.5", "2m"].map(seconds), [Some(10.0), Some(0.5), Some(1.5), Some(120.0)]);
+        assert_eq!(
+            ["10s", "500ms", "1.5", "2m"].map(seconds),
+            [Some(10.0), Some(0.5), Some(1.5), Some(120.0)]
+        );
         for wrong in ["", "s", "-1s", "10h", "1e9s", "NaN", "10 s s"] {
             assert_eq!(seconds(wrong), None, "{wrong}");
         }

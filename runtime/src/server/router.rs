@@ -8,9 +8,9 @@ use axum::http::{Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
+use super::App;
 use super::handlers::{components, events, health, output, tasks};
 use super::problem::Problem;
-use super::App;
 
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {

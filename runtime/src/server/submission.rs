@@ -86,8 +86,9 @@ impl TaskJson {
             task.priority = word("priority", priority)?;
         }
         for variable in query.take_all("env") {
-            let (name, value) =
-                variable.split_once('=').ok_or_else(|| Problem::invalid("env", "it is written NAME=VALUE"))?;
+            let (name, value) = variable
+                .split_once('=')
+                .ok_or_else(|| Problem::invalid("env", "it is written NAME=VALUE"))?;
             task.env.insert(name.to_owned(), value.to_owned());
         }
         for (name, value) in query.take_prefixed("limits.") {
@@ -193,7 +194,9 @@ pub fn check_name(field: &str, name: &str) -> Result<()> {
     if !first || name.len() > MAX_NAME || !name.chars().all(plain) {
         return Err(Problem::invalid(
             field,
-            format!("a name has 1 to {MAX_NAME} characters from A-Z a-z 0-9 - _ . and begins with a letter or digit"),
+            format!(
+                "a name has 1 to {MAX_NAME} characters from A-Z a-z 0-9 - _ . and begins with a letter or digit"
+            ),
         ));
     }
     Ok(())
@@ -202,7 +205,9 @@ pub fn check_name(field: &str, name: &str) -> Result<()> {
 /// A name or a digest.
 fn check_reference(field: &str, reference: &str) -> Result<()> {
     match reference.starts_with(Digest::PREFIX) {
-        true => reference.parse::<Digest>().map(drop).map_err(|error| Problem::invalid(field, error.to_string())),
+        true => {
+            reference.parse::<Digest>().map(drop).map_err(|error| Problem::invalid(field, error.to_string()))
+        }
         false => check_name(field, reference),
     }
 }
@@ -213,7 +218,10 @@ fn is_control(c: char) -> bool {
 
 fn check_words<'a>(field: &str, words: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
     let bytes: usize = words.clone().map(str::len).sum();
-    if words.clone().count() > 2 * MAX_WORDS || bytes > MAX_WORDS_BYTES || words.clone().any(|word| word.contains('\0')) {
+    if words.clone().count() > 2 * MAX_WORDS
+        || bytes > MAX_WORDS_BYTES
+        || words.clone().any(|word| word.contains('\0'))
+    {
         return Err(Problem::invalid(
             field,
             format!("at most {MAX_WORDS} of them, {MAX_WORDS_BYTES} bytes together, and no zero bytes"),
@@ -238,7 +246,10 @@ fn check_grants(grants: &Grants) -> Result<()> {
             return Err(Problem::invalid(field, format!("at most {MAX_GRANTS} names")));
         }
         for name in names {
-            if name.is_empty() || name.len() > 2 * MAX_NAME || name.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            if name.is_empty()
+                || name.len() > 2 * MAX_NAME
+                || name.contains(|c: char| c.is_control() || c.is_whitespace())
+            {
                 return Err(Problem::invalid(
                     field,
                     format!("a name has 1 to {} bytes and no blanks or control characters", 2 * MAX_NAME),
@@ -248,7 +259,9 @@ fn check_grants(grants: &Grants) -> Result<()> {
     }
     let is_collection = |name: &String| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        name.len() <= 63 && name.starts_with(plain) && name.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
+        name.len() <= 63
+            && name.starts_with(plain)
+            && name.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
     };
     if !collections.iter().all(is_collection) {
         return Err(Problem::invalid(
@@ -261,7 +274,10 @@ fn check_grants(grants: &Grants) -> Result<()> {
         host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '\\']))
     };
     if !http.iter().all(is_origin) {
-        return Err(Problem::invalid("grants.http", "an origin like https://api.example.com, without a path"));
+        return Err(Problem::invalid(
+            "grants.http",
+            "an origin like https://api.example.com, without a path",
+        ));
     }
     Ok(())
 }

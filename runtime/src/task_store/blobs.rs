@@ -165,7 +165,8 @@ impl Blobs {
 
     /// Bytes of all blobs.
     pub fn size(&self) -> io::Result<u64> {
-        let sizes = self.all()?.into_iter().map(|(_, path)| fs::metadata(path).map_or(0, |found| found.len()));
+        let sizes =
+            self.all()?.into_iter().map(|(_, path)| fs::metadata(path).map_or(0, |found| found.len()));
         Ok(sizes.sum())
     }
 

@@ -26,7 +26,9 @@ pub enum DataDirError {
         holder: Option<String>,
     },
     /// It is somebody else's.
-    #[error("data directory {path} belongs to another user (uid {owner}): give --data-dir a directory of your own")]
+    #[error(
+        "data directory {path} belongs to another user (uid {owner}): give --data-dir a directory of your own"
+    )]
     Foreign {
         /// Which directory.
         path: PathBuf,

@@ -98,7 +98,11 @@ impl TaskStore for MemoryStore {
         if let Some(Idempotency { key, fingerprint }) = idempotency {
             let key = (task.tenant.clone(), key);
             if let Some((submitted, id)) = inner.keys.get(&key) {
-                return Ok(if *submitted == fingerprint { Inserted::Before(*id) } else { Inserted::Conflict });
+                return Ok(if *submitted == fingerprint {
+                    Inserted::Before(*id)
+                } else {
+                    Inserted::Conflict
+                });
             }
             inner.make_room(input.len())?;
             inner.keys.insert(key, (fingerprint, task.id));

@@ -140,13 +140,8 @@ pub trait TaskStore: Send + Sync {
     async fn log(&self, tenant: &str, id: TaskId) -> Result<Option<Log>, Error>;
 
     /// Keeps a checkpoint; the last write wins.
-    async fn save_checkpoint(
-        &self,
-        tenant: &str,
-        id: TaskId,
-        name: &str,
-        data: Vec<u8>,
-    ) -> Result<(), Error>;
+    async fn save_checkpoint(&self, tenant: &str, id: TaskId, name: &str, data: Vec<u8>)
+    -> Result<(), Error>;
 
     /// A checkpoint.
     async fn load_checkpoint(&self, tenant: &str, id: TaskId, name: &str) -> Result<Option<Vec<u8>>, Error>;

@@ -40,10 +40,13 @@ pub async fn upload(
                 name = Some(String::from_utf8_lossy(&given).into_owned());
             }
             received::end(&parts, "component, metadata, name")?;
-            component.ok_or_else(|| Problem::invalid("component", "the part with the component is missing"))?
+            component
+                .ok_or_else(|| Problem::invalid("component", "the part with the component is missing"))?
         }
         Received::Json(_) => {
-            return Err(Problem::unsupported("a component is application/wasm, or a part of multipart/form-data"));
+            return Err(Problem::unsupported(
+                "a component is application/wasm, or a part of multipart/form-data",
+            ));
         }
     };
     if let Some(name) = &name {
@@ -70,7 +73,10 @@ pub async fn upload(
 }
 
 /// `GET /api/components/`
-pub async fn list(State(app): State<Arc<App>>, Extension(Tenant(tenant)): Extension<Tenant>) -> Response<Body> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+) -> Response<Body> {
     json::answer(StatusCode::OK, &json!({"components": app.components.list(tenant)}))
 }
 

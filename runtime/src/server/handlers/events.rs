@@ -96,9 +96,15 @@ enum Channels {
 
 impl Channels {
     fn parse(text: Option<&str>) -> Result<Channels> {
-        let wrong = || Problem::invalid("channels", format!("`tasks`, or up to {MAX_CHANNELS} of task:ID, with commas between"));
+        let wrong = || {
+            Problem::invalid(
+                "channels",
+                format!("`tasks`, or up to {MAX_CHANNELS} of task:ID, with commas between"),
+            )
+        };
         let names: Vec<&str> = text.unwrap_or("tasks").split(',').map(str::trim).collect();
-        if names.contains(&"tasks") && names.iter().all(|name| *name == "tasks" || name.starts_with("task:")) {
+        if names.contains(&"tasks") && names.iter().all(|name| *name == "tasks" || name.starts_with("task:"))
+        {
             return Ok(Channels::Tasks);
         }
         if names.len() > MAX_CHANNELS {

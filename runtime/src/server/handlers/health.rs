@@ -35,7 +35,8 @@ pub async fn one(
     let report = app.health.report();
     let check = report.checks.iter().find(|check| check.name == name);
     let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
-    let check = check.ok_or_else(|| Problem::not_found(format!("no such check; there is {}", names.join(", "))))?;
+    let check =
+        check.ok_or_else(|| Problem::not_found(format!("no such check; there is {}", names.join(", "))))?;
     Ok(json::answer(StatusCode::OK, &shown(check, tenant.is_some())))
 }
 

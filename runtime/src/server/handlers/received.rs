@@ -93,7 +93,10 @@ async fn split(headers: &HeaderMap, bytes: Bytes) -> Result<Vec<Part>> {
     while let Some(field) = multipart.next_field().await.map_err(wrong)? {
         let name = field.name().unwrap_or_default().to_owned();
         if parts.len() == MAX_PARTS || parts.iter().any(|part| part.name == name) {
-            return Err(Problem::invalid(name.escape_debug().to_string(), "a part that comes twice, or one too many"));
+            return Err(Problem::invalid(
+                name.escape_debug().to_string(),
+                "a part that comes twice, or one too many",
+            ));
         }
         parts.push(Part { name, bytes: field.bytes().await.map_err(wrong)? });
     }
@@ -127,13 +130,18 @@ pub fn end(parts: &[Part], known: &str) -> Result<()> {
 pub fn check_declared(component: &Bytes, declared: Option<&str>, headers: Option<&HeaderMap>) -> Result<()> {
     let mut wanted = Vec::new();
     if let Some(declared) = declared {
-        wanted.push(declared.parse::<Digest>().map_err(|error| Problem::invalid("digest", error.to_string()))?);
+        wanted
+            .push(declared.parse::<Digest>().map_err(|error| Problem::invalid("digest", error.to_string()))?);
     }
     // RFC 9530; digests by other algorithms are not ours to check.
-    let header = headers.and_then(|headers| headers.get("content-digest")).and_then(|value| value.to_str().ok());
-    if let Some(encoded) = header.and_then(|value| value.split("sha-256=:").nth(1)).and_then(|rest| rest.split(':').next()) {
+    let header =
+        headers.and_then(|headers| headers.get("content-digest")).and_then(|value| value.to_str().ok());
+    if let Some(encoded) =
+        header.and_then(|value| value.split("sha-256=:").nth(1)).and_then(|rest| rest.split(':').next())
+    {
         let bytes = STANDARD.decode(encoded).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let bytes = bytes.ok_or_else(|| Problem::invalid("Content-Digest", "sha-256=:BASE64: of 32 bytes"))?;
+        let bytes =
+            bytes.ok_or_else(|| Problem::invalid("Content-Digest", "sha-256=:BASE64: of 32 bytes"))?;
         wanted.push(Digest::from_bytes(bytes));
     }
     if wanted.is_empty() {

@@ -10,8 +10,8 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::components::no_component;
 use super::received::{self, Received};
@@ -25,7 +25,9 @@ use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::server::submission::TaskJson;
-use crate::task::{Capability, Digest, Grants, Priority, Record, Spec, State as TaskState, Status, Task, TaskId, timestamp};
+use crate::task::{
+    Capability, Digest, Grants, Priority, Record, Spec, State as TaskState, Status, Task, TaskId, timestamp,
+};
 use crate::task_store::{self, Idempotency};
 
 /// How long a cancellation is waited for before the answer is `202`.
@@ -59,7 +61,8 @@ pub async fn submit(
     if dry_run {
         return explain(&app, tenant, task, component, &input).await;
     }
-    let idempotency = key.map(|key| Idempotency { key, fingerprint: fingerprint(&task, component.as_deref(), &input) });
+    let idempotency =
+        key.map(|key| Idempotency { key, fingerprint: fingerprint(&task, component.as_deref(), &input) });
     if let Some(idempotency) = &idempotency
         && let Some((id, fingerprint)) = app.scheduler.recall(tenant, &idempotency.key).await?
     {
@@ -116,7 +119,9 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
             };
             received::end(&parts, "component, input, task")?;
             let input = match (input, task.take_input()?) {
-                (Some(_), Some(_)) => return Err(Problem::invalid("input", "it is given in a part and in the part task")),
+                (Some(_), Some(_)) => {
+                    return Err(Problem::invalid("input", "it is given in a part and in the part task"));
+                }
                 (part, inside) => part.or(inside).unwrap_or_default(),
             };
             if let Some(bytes) = &component {
@@ -141,7 +146,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
 }
 
 fn idempotency_conflict() -> Problem {
-    let detail = "this Idempotency-Key came before with another submission: use a new key for a new submission";
+    let detail =
+        "this Idempotency-Key came before with another submission: use a new key for a new submission";
     Problem::new(StatusCode::CONFLICT, "idempotency_conflict", detail)
 }
 
@@ -166,14 +172,16 @@ async fn component_of(
         let reference = task.component.clone().ok_or_else(|| {
             Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
         })?;
-        let (digest, about) = app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
+        let (digest, about) =
+            app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
         return Ok((reference, digest, about));
     };
     // Kept like an uploaded one; a name beside the bytes becomes its name.
     let name = task.component.clone().filter(|name| !name.starts_with(Digest::PREFIX));
     let components = app.components.clone();
     let given = name.clone();
-    let upload = tokio::spawn(async move { components.upload(tenant, Arc::from(&*bytes), given, None).await });
+    let upload =
+        tokio::spawn(async move { components.upload(tenant, Arc::from(&*bytes), given, None).await });
     let (info, _) = upload.await.map_err(Problem::internal)??;
     Ok((name.unwrap_or_else(|| info.digest.to_string()), info.digest, info.about))
 }
@@ -187,7 +195,8 @@ fn spec_of(app: &App, task: TaskJson, component: String, digest: Digest, about: 
         return Err(denied(&missing));
     }
     if let Some(capability) = about.capabilities.first() {
-        let detail = format!("the component needs `{}`, which this omnimind does not have yet", capability.name());
+        let detail =
+            format!("the component needs `{}`, which this omnimind does not have yet", capability.name());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "capability_unavailable", detail));
     }
     let durable = task.durable.unwrap_or(true);
@@ -347,7 +356,8 @@ pub async fn list(
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
     let status = one_of(&mut query, "status", &Status::ALL.map(|status| (status.name(), status)))?;
-    let priority = one_of(&mut query, "priority", &Priority::ALL.map(|priority| (priority.name(), priority)))?;
+    let priority =
+        one_of(&mut query, "priority", &Priority::ALL.map(|priority| (priority.name(), priority)))?;
     let component = query.take("component");
     let limit = match query.take("limit") {
         None => 100,
@@ -360,7 +370,8 @@ pub async fn list(
     let before = match query.take("cursor") {
         None => None,
         Some(text) => Some(
-            TaskId::from_str(&text).map_err(|_| Problem::invalid("cursor", "the next_cursor of another page"))?,
+            TaskId::from_str(&text)
+                .map_err(|_| Problem::invalid("cursor", "the next_cursor of another page"))?,
         ),
     };
     query.end("status, priority, component, limit, cursor")?;
@@ -485,7 +496,8 @@ pub async fn summary(
     Extension(Tenant(tenant)): Extension<Tenant>,
 ) -> Result<Response<Body>> {
     let summary = app.scheduler.summary(tenant).await?;
-    let count = |status| summary.counts.iter().find(|(other, _)| *other == status).map_or(0, |(_, count)| *count);
+    let count =
+        |status| summary.counts.iter().find(|(other, _)| *other == status).map_or(0, |(_, count)| *count);
     let (completed, failed) = (count(Status::Completed), count(Status::Failed));
     let ended = completed + failed;
     let rate = (ended > 0).then(|| completed as f64 / ended as f64);

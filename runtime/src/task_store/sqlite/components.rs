@@ -32,7 +32,8 @@ impl SqliteStore {
                 .exists((tenant, digest.as_bytes()))?;
             insert.execute((tenant, digest.as_bytes(), created_ms, about, bytes.hash()))?;
             for name in names {
-                let mut move_name = db.prepare_cached("INSERT OR REPLACE INTO component_names VALUES (?, ?, ?)")?;
+                let mut move_name =
+                    db.prepare_cached("INSERT OR REPLACE INTO component_names VALUES (?, ?, ?)")?;
                 move_name.execute((tenant, name, digest.as_bytes()))?;
             }
             Ok(!known)
@@ -46,8 +47,10 @@ impl SqliteStore {
         let remove = move |db: &Connection| {
             let key = (&tenant, digest.as_bytes());
             db.execute("DELETE FROM component_names WHERE tenant = ? AND digest = ?", key)?;
-            let mut select = db.prepare_cached("SELECT bytes_blob FROM components WHERE tenant = ? AND digest = ?")?;
-            let blobs = select.query_map(key, |row| row.get::<_, Hash>(0))?.collect::<rusqlite::Result<_>>()?;
+            let mut select =
+                db.prepare_cached("SELECT bytes_blob FROM components WHERE tenant = ? AND digest = ?")?;
+            let blobs =
+                select.query_map(key, |row| row.get::<_, Hash>(0))?.collect::<rusqlite::Result<_>>()?;
             db.execute("DELETE FROM components WHERE tenant = ? AND digest = ?", key)?;
             Ok(blobs)
         };
@@ -86,7 +89,8 @@ impl SqliteStore {
         let blobs = self.blobs.clone();
         let read = move |db: &Connection| {
             let select = "SELECT bytes_blob FROM components WHERE digest = ? LIMIT 1";
-            let hash: Option<Hash> = db.query_row(select, [digest.as_bytes()], |row| row.get(0)).optional()?;
+            let hash: Option<Hash> =
+                db.query_row(select, [digest.as_bytes()], |row| row.get(0)).optional()?;
             Ok(hash.map(|hash| blobs.read(&hash)))
         };
         match self.readers.read(read).await? {

@@ -1,5 +1,6 @@
 //! `omnimind store check | backup | repair`: work on a store while no server, or another one, runs on it.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,10 +48,10 @@ pub struct Report {
 
 impl Report {
     fn problem(&mut self, what: String) {
-        match self.problems.len() {
-            MAX_PROBLEMS => self.problems.push("and more".to_owned()),
-            MAX_PROBLEMS.. => {}
-            _ => self.problems.push(what),
+        match self.problems.len().cmp(&MAX_PROBLEMS) {
+            Ordering::Less => self.problems.push(what),
+            Ordering::Equal => self.problems.push("and more".to_owned()),
+            Ordering::Greater => {}
         }
     }
 }
@@ -80,9 +81,8 @@ fn examine(data_dir: &Path, path: &Path, report: &mut Report) -> anyhow::Result<
     if let Err(words) = verdict(&db, "PRAGMA integrity_check(10)")? {
         words.lines().for_each(|line| report.problem(line.to_owned()));
     }
-    let count = |table: &str| {
-        db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0))
-    };
+    let count =
+        |table: &str| db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0));
     report.tasks = count("tasks")?;
     report.components = count("components")?;
     let blobs = Blobs::at(data_dir.join("blobs"));
@@ -105,7 +105,8 @@ pub fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<Report> {
     let path = data_dir.join("tasks.db");
     let source = open_read_only(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
     schema::recognise(&source).with_context(|| path.display().to_string())?;
-    fs::create_dir(to).with_context(|| format!("{}: give a directory that is not there yet", to.display()))?;
+    fs::create_dir(to)
+        .with_context(|| format!("{}: give a directory that is not there yet", to.display()))?;
     let (from, blobs) = (Blobs::at(data_dir.join("blobs")), Blobs::open(to.join("blobs"))?);
     // Before the rows and after them: what a row of the copy names was there at one of the two times.
     copy_blobs(&from, &blobs)?;
@@ -163,7 +164,10 @@ pub fn repair(data_dir: &Path) -> anyhow::Result<Repaired> {
         format!("{} holds nothing that can be saved; put a backup in its place", path.display())
     })?;
     if let Err(schema::Unsuitable::Newer(version)) = schema::recognise(&damaged) {
-        bail!("{} has schema version {version}, of a newer omnimind: repair it with that one", path.display());
+        bail!(
+            "{} has schema version {version}, of a newer omnimind: repair it with that one",
+            path.display()
+        );
     }
     let scratch = dir.path().join("tasks.db.repaired");
     let _ = fs::remove_file(&scratch);

@@ -41,7 +41,9 @@ const CHECKED_AT_START: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file is not one to go on with.
-    #[error("task store {path}: {why}; `omnimind store repair` saves what can be read, and keeps the damaged file")]
+    #[error(
+        "task store {path}: {why}; `omnimind store repair` saves what can be read, and keeps the damaged file"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -188,13 +190,15 @@ fn new(dir: &Path, path: &Path) -> anyhow::Result<Connection> {
 }
 
 fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     Connection::open_with_flags(path, flags | more)
 }
 
 /// The task that was submitted under `key`, and the fingerprint of its submission.
 fn known(db: &Connection, tenant: &str, key: &str) -> rusqlite::Result<Option<(TaskId, [u8; 32])>> {
-    let mut select = db.prepare_cached("SELECT task, fingerprint FROM idempotency WHERE tenant = ? AND key = ?")?;
+    let mut select =
+        db.prepare_cached("SELECT task, fingerprint FROM idempotency WHERE tenant = ? AND key = ?")?;
     let found = select.query_row((tenant, key), |row| Ok((TaskId::from_bytes(row.get(0)?), row.get(1)?)));
     found.optional()
 }
@@ -305,7 +309,8 @@ impl TaskStore for SqliteStore {
     async fn summary(&self, tenant: &str) -> Result<Summary, Error> {
         let tenant = tenant.to_owned();
         let read = move |db: &Connection| {
-            let mut count = db.prepare_cached("SELECT count(*) FROM tasks WHERE tenant = ? AND status = ?")?;
+            let mut count =
+                db.prepare_cached("SELECT count(*) FROM tasks WHERE tenant = ? AND status = ?")?;
             let mut counts = Vec::with_capacity(Status::ALL.len());
             for status in Status::ALL {
                 let number: i64 = count.query_row((&tenant, status.name()), |row| row.get(0))?;

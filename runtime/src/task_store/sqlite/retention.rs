@@ -34,7 +34,9 @@ impl SqliteStore {
         let mut removed = 0;
         while self.remove(too_old, BATCH as u64, &mut removed).await? == BATCH as u64 {}
         loop {
-            let tasks = self.readers.read(|db| db.query_row("SELECT count(*) FROM tasks", [], |row| row.get::<_, u64>(0)));
+            let tasks = self
+                .readers
+                .read(|db| db.query_row("SELECT count(*) FROM tasks", [], |row| row.get::<_, u64>(0)));
             let excess = tasks.await?.saturating_sub(retention.tasks).min(BATCH as u64);
             if excess == 0 || self.remove(i64::MAX, excess, &mut removed).await? == 0 {
                 break;

@@ -61,7 +61,11 @@ impl Value {
 }
 
 /// Reads a value that lies in its row or in a blob.
-pub fn read_value(inline: Option<Vec<u8>>, hash: Option<Hash>, blobs: &Blobs) -> std::io::Result<Option<Vec<u8>>> {
+pub fn read_value(
+    inline: Option<Vec<u8>>,
+    hash: Option<Hash>,
+    blobs: &Blobs,
+) -> std::io::Result<Option<Vec<u8>>> {
     match hash {
         Some(hash) => blobs.read(&hash).map(Some),
         None => Ok(inline),
@@ -172,7 +176,8 @@ impl SpecRow {
 }
 
 /// The columns that [`task`] reads.
-const COLUMNS: &str = "id, tenant, status, created, started, completed, due, attempts, interruptions, progress,
+const COLUMNS: &str =
+    "id, tenant, status, created, started, completed, due, attempts, interruptions, progress,
     message, cancel_asked, spec, failure, receipt, history, output_bytes";
 
 fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
@@ -214,7 +219,8 @@ pub fn get(db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<Option
 
 /// Tasks that have not ended, oldest first.
 pub fn unfinished(db: &Connection) -> rusqlite::Result<Vec<Task>> {
-    let mut select = db.prepare(&format!("SELECT {COLUMNS} FROM tasks WHERE completed IS NULL ORDER BY id"))?;
+    let mut select =
+        db.prepare(&format!("SELECT {COLUMNS} FROM tasks WHERE completed IS NULL ORDER BY id"))?;
     select.query_map([], task)?.collect()
 }
 

@@ -120,7 +120,9 @@ pub enum Unsuitable {
     #[error("it is not a task store of OmniMind")]
     Foreign,
     /// Of a later release.
-    #[error("it has schema version {0}, this omnimind knows up to {VERSION}: use the newer release that wrote it")]
+    #[error(
+        "it has schema version {0}, this omnimind knows up to {VERSION}: use the newer release that wrote it"
+    )]
     Newer(i32),
     /// SQLite says so.
     #[error("it is damaged: {0}")]
