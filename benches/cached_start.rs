@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use omnimind::executor::{Job, run};
 use omnimind::limits::{Mode, Requested};

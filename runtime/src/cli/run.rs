@@ -79,6 +79,9 @@ fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
     let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
     let amount = match name.ends_with("_bytes") {
         true => parse_size(amount)?,
+        false if amount.ends_with(|c: char| c.is_ascii_alphabetic()) => {
+            bail!("{name} is a plain number, `{amount}` has a unit")
+        }
         false => parse_number(amount)?,
     };
     Ok((name.to_owned(), amount))
@@ -87,7 +90,7 @@ fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
 fn parse_number(text: &str) -> anyhow::Result<u64> {
     text.replace('_', "")
         .parse()
-        .map_err(|_| anyhow!("`{text}` is not a whole number from 0 to {}, without a unit", u64::MAX))
+        .map_err(|_| anyhow!("`{text}` is not a whole number from 0 to {}", u64::MAX))
 }
 
 /// Bytes, as in `1000`, `256MiB` or `20GiB`.

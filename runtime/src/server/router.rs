@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
 use super::App;
-use super::handlers::{components, events, health, output, tasks};
+use super::handlers::{components, events, health, output, submit, tasks};
 use super::problem::Problem;
 
 /// Finds the handler of a request that was admitted.
@@ -17,7 +17,7 @@ pub fn router(app: Arc<App>) -> Router {
     let routes: [(&str, MethodRouter<Arc<App>>); 14] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
-        ("/api/tasks", post(tasks::submit).get(tasks::list)),
+        ("/api/tasks", post(submit::submit).get(tasks::list)),
         ("/api/tasks/analytics/summary", get(tasks::summary)),
         ("/api/tasks/{id}", get(tasks::show).delete(tasks::cancel)),
         ("/api/tasks/{id}/progress", get(tasks::progress)),

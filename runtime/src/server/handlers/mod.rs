@@ -5,6 +5,7 @@ pub mod events;
 pub mod health;
 pub mod output;
 mod received;
+pub mod submit;
 pub mod tasks;
 
 use axum::http::HeaderMap;

@@ -1,0 +1,334 @@
+//! `POST /api/tasks`: from a body to a stored task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::components::no_component;
+use super::received::{self, Received};
+use super::tasks::{finished, record};
+use crate::components::{About, limits_of};
+use crate::executor::Interface;
+use crate::limits::{Budget, Limits, Mode};
+use crate::scheduler::{Ended, Live, Submission, Submitted};
+use crate::server::App;
+use crate::server::gate::Tenant;
+use crate::server::json;
+use crate::server::problem::{Problem, Result};
+use crate::server::query::{self, Query};
+use crate::server::submission::TaskJson;
+use crate::task::{Capability, Digest, Grants, Record, Spec, State as TaskState, Task, TaskId};
+use crate::task_store::Idempotency;
+
+/// What a request says of a task, before it is checked against components, limits and grants.
+struct Wanted {
+    task: TaskJson,
+    component: Option<Bytes>,
+    input: Bytes,
+}
+
+/// `POST /api/tasks/?wait=&dry_run=`
+pub async fn submit(
+    State(app): State<Arc<App>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let mut query = Query::of(request.uri(), &["arg", "env"])?;
+    let wait = query::wait(&mut query, request.headers())?;
+    let dry_run = query.take_flag("dry_run")?.unwrap_or(false);
+    let key = idempotency_key(request.headers())?;
+    let Wanted { task, component, input } = wanted(&app, query, request).await?;
+    task.check()?;
+    if dry_run {
+        return explain(&app, tenant, task, component, &input).await;
+    }
+    let idempotency =
+        key.map(|key| Idempotency { key, fingerprint: fingerprint(&task, component.as_deref(), &input) });
+    if let Some(idempotency) = &idempotency
+        && let Some((id, fingerprint)) = app.scheduler.recall(tenant, &idempotency.key).await?
+    {
+        // Before anything is looked up: the component may have moved or gone since.
+        return match fingerprint == idempotency.fingerprint {
+            true => repeated(&app, tenant, id, wait).await,
+            false => Err(idempotency_conflict()),
+        };
+    }
+    let (reference, digest, about) = component_of(&app, tenant, &task, component).await?;
+    let spec = spec_of(&app, task, reference, digest, &about)?;
+    limits_of(&spec, app.config.mode)?.admit_input(input.len() as u64)?;
+    let now = Timestamp::now();
+    let task = Task {
+        id: TaskId::generate(),
+        tenant: tenant.to_owned(),
+        created: now,
+        spec: Arc::new(spec),
+        state: TaskState::submitted(now),
+    };
+    let submission = Submission { task, input: Arc::from(&*input), idempotency };
+    match app.scheduler.submit(submission).await? {
+        Submitted::Accepted(live) => accepted(&app, live, wait).await,
+        Submitted::Before(id) => repeated(&app, tenant, id, wait).await,
+        Submitted::Conflict => Err(idempotency_conflict()),
+    }
+}
+
+/// Reads the request in whichever form it came.
+async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<Wanted> {
+    let headers = request.headers().clone();
+    match received::receive(app, request).await? {
+        Received::Json(whole) => {
+            query.end("wait, dry_run")?;
+            let mut task: TaskJson = json::parse(&whole.bytes)?;
+            let input = task.take_input()?.unwrap_or_default();
+            Ok(Wanted { task, component: None, input })
+        }
+        Received::Wasm(whole) => {
+            let declared = query.take("digest");
+            let mut task = TaskJson::from_query(&mut query)?;
+            query.end(TaskJson::QUERY)?;
+            received::check_declared(&whole.bytes, declared.as_deref(), Some(&headers))?;
+            let input = task.take_input()?.unwrap_or_default();
+            Ok(Wanted { task, component: Some(whole.bytes.clone()), input })
+        }
+        Received::Parts(mut parts, _whole) => {
+            query.end("wait, dry_run")?;
+            let component = received::take(&mut parts, "component");
+            let input = received::take(&mut parts, "input");
+            let mut task = match received::take(&mut parts, "task") {
+                Some(text) => json::parse::<TaskJson>(&text)?,
+                None => TaskJson::default(),
+            };
+            received::end(&parts, "component, input, task")?;
+            let input = match (input, task.take_input()?) {
+                (Some(_), Some(_)) => {
+                    return Err(Problem::invalid("input", "it is given in a part and in the part task"));
+                }
+                (part, inside) => part.or(inside).unwrap_or_default(),
+            };
+            if let Some(bytes) = &component {
+                if bytes.len() > received::max_component() {
+                    return Err(Problem::too_large("the component", received::max_component()));
+                }
+                // Named and sent: they must be the same.
+                let declared = task.component.as_deref().filter(|name| name.starts_with(Digest::PREFIX));
+                received::check_declared(bytes, declared, None)?;
+            }
+            Ok(Wanted { task, component, input })
+        }
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= 255 => Ok(Some(key.to_owned())),
+        _ => Err(Problem::invalid("Idempotency-Key", "1 to 255 visible ASCII characters")),
+    }
+}
+
+fn idempotency_conflict() -> Problem {
+    let detail =
+        "this Idempotency-Key came before with another submission: use a new key for a new submission";
+    Problem::new(StatusCode::CONFLICT, "idempotency_conflict", detail)
+}
+
+/// The same for the same submission, whatever its form's boundaries and its wait.
+fn fingerprint(task: &TaskJson, component: Option<&[u8]>, input: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let words = serde_json::to_vec(task).unwrap_or_default();
+    for part in [words.as_slice(), component.unwrap_or_default(), input] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The component that a submission names or brings: as it was named, its digest, and what it is.
+async fn component_of(
+    app: &Arc<App>,
+    tenant: &'static str,
+    task: &TaskJson,
+    bytes: Option<Bytes>,
+) -> Result<(String, Digest, Arc<About>)> {
+    let Some(bytes) = bytes else {
+        let reference = task.component.clone().ok_or_else(|| {
+            Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
+        })?;
+        let (digest, about) =
+            app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
+        return Ok((reference, digest, about));
+    };
+    // Kept like an uploaded one; a name beside the bytes becomes its name.
+    let name = task.component.clone().filter(|name| !name.starts_with(Digest::PREFIX));
+    let components = app.components.clone();
+    let given = name.clone();
+    let upload =
+        tokio::spawn(async move { components.upload(tenant, Arc::from(&*bytes), given, None).await });
+    let (info, _) = upload.await.map_err(Problem::internal)??;
+    Ok((name.unwrap_or_else(|| info.digest.to_string()), info.digest, info.about))
+}
+
+/// The submission, completed and checked against grants and limits.
+fn spec_of(app: &App, task: TaskJson, component: String, digest: Digest, about: &About) -> Result<Spec> {
+    let grants = effective_grants(&task, app.config.mode);
+    let missing: Vec<Capability> =
+        about.capabilities.iter().copied().filter(|capability| !grants.allow(*capability)).collect();
+    if !missing.is_empty() {
+        return Err(denied(&missing));
+    }
+    if let Some(capability) = about.capabilities.first() {
+        let detail =
+            format!("the component needs `{}`, which this omnimind does not have yet", capability.name());
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "capability_unavailable", detail));
+    }
+    let durable = task.durable.unwrap_or(true);
+    if !durable && !app.config.store.allow_ephemeral {
+        return Err(Problem::invalid(
+            "durable",
+            "every task is durable here; store.allow_ephemeral (serve --allow-ephemeral) allows others",
+        ));
+    }
+    Ok(Spec {
+        component,
+        digest,
+        retry: task.retry(app.config.performance.retry_attempts),
+        description: task.description,
+        metadata: task.metadata.unwrap_or_else(|| RawValue::NULL.to_owned()),
+        priority: task.priority,
+        limits: task.limits,
+        args: task.args,
+        env: task.env,
+        grants,
+        deterministic: task.deterministic,
+        durable,
+    })
+}
+
+/// What a submission asks for; where it does not say, what its mode gives.
+fn effective_grants(task: &TaskJson, mode: Mode) -> Grants {
+    match (&task.grants, mode) {
+        (Some(grants), _) => grants.clone(),
+        (None, Mode::Dev | Mode::Test) => Grants { tensor: true, embedding: true, ..Grants::default() },
+        (None, Mode::Prod) => Grants::default(),
+    }
+}
+
+fn denied(missing: &[Capability]) -> Problem {
+    let mut add = serde_json::Map::new();
+    for capability in missing {
+        if let Ok(Value::Object(example)) = serde_json::from_str(capability.example()) {
+            add.extend(example);
+        }
+    }
+    let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
+    let add = Value::Object(add);
+    let detail = format!(
+        "the component needs {}, which the submission does not grant: add \"grants\": {add}",
+        names.join(", ")
+    );
+    Problem::new(StatusCode::FORBIDDEN, "capability_denied", detail).with("grants", add)
+}
+
+/// Waits for the end of `live`. A server that ends does not keep its clients waiting for tasks it leaves.
+async fn ended_within(app: &App, live: &Live, wait: Duration) -> Option<Arc<Ended>> {
+    let ended = tokio::time::timeout(wait, live.ended());
+    let drained = async {
+        let mut ending = app.ending.clone();
+        let _ = ending.wait_for(|ending| *ending).await;
+        tokio::time::sleep(app.config.server.drain).await;
+    };
+    tokio::select! {
+        biased;
+        ended = ended => ended.ok(),
+        () = drained => None,
+    }
+}
+
+/// Answers with the finished record if it comes in time, else with `202`.
+async fn accepted(app: &App, live: Arc<Live>, wait: Option<Duration>) -> Result<Response<Body>> {
+    let ended = match wait {
+        None => None,
+        Some(wait) => ended_within(app, &live, wait).await,
+    };
+    let (status, record) = match ended {
+        Some(ended) => (StatusCode::OK, finished(&ended)),
+        None => (StatusCode::ACCEPTED, Record::of(&live.task())),
+    };
+    let mut response = json::answer(status, &record);
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/tasks/{}", live.id)) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Answers a submission that came before: `200` with the first one's record.
+async fn repeated(app: &App, tenant: &str, id: TaskId, wait: Option<Duration>) -> Result<Response<Body>> {
+    if let (Some(live), Some(wait)) = (app.scheduler.live(tenant, id), wait) {
+        ended_within(app, &live, wait).await;
+    }
+    Ok(json::answer(StatusCode::OK, &record(app, tenant, id).await?))
+}
+
+/// `?dry_run=true`: what would be needed, and whether it would run now.
+async fn explain(
+    app: &Arc<App>,
+    tenant: &'static str,
+    task: TaskJson,
+    component: Option<Bytes>,
+    input: &[u8],
+) -> Result<Response<Body>> {
+    let (name, needed): (String, Vec<Capability>) = match component {
+        None => {
+            let (reference, _, about) = component_of(app, tenant, &task, None).await?;
+            (reference, about.capabilities.clone())
+        }
+        // Looked at and not kept.
+        Some(bytes) => {
+            let component = app.engines.component(Arc::from(&*bytes)).await?;
+            let capabilities = Interface::of(&component)?.capabilities;
+            (component.digest.to_string(), capabilities.into_iter().collect())
+        }
+    };
+    let grants = effective_grants(&task, app.config.mode);
+    let (granted, missing): (Vec<Capability>, Vec<Capability>) =
+        needed.iter().copied().partition(|capability| grants.allow(*capability));
+    let mut requested = crate::limits::Requested::default();
+    for (name, amount) in &task.limits {
+        requested.ask(name, *amount)?;
+    }
+    let limits = requested.effective(app.config.mode)?;
+    limits.admit_input(input.len() as u64)?;
+    let load = app.scheduler.load();
+    let admission = match () {
+        () if !missing.is_empty() => json!({"state": "refused", "reason": "capability_denied"}),
+        () if !needed.is_empty() => json!({"state": "refused", "reason": "capability_unavailable"}),
+        () if task.durable == Some(false) && !app.config.store.allow_ephemeral => {
+            json!({"state": "refused", "reason": "store.allow_ephemeral is false"})
+        }
+        () if app.health.poisoned().is_some() => json!({"state": "refused", "reason": "storage_unavailable"}),
+        () if load.pending >= load.max_pending => json!({"state": "refused", "reason": "overloaded"}),
+        () if load.pending > 0 || load.running >= load.places => {
+            json!({"state": "queued", "reason": format!("{} tasks run and {} wait", load.running, load.pending)})
+        }
+        () => json!({"state": "admitted"}),
+    };
+    let body = json!({
+        "component": name,
+        "capabilities": {"needed": needed, "granted": granted, "missing": missing},
+        "limits": {"effective": amounts(&limits)},
+        "admission": admission,
+    });
+    Ok(json::answer(StatusCode::OK, &body))
+}
+
+fn amounts(limits: &Limits) -> Value {
+    let amounts = Budget::ALL.into_iter().map(|budget| (budget.name().to_owned(), limits.get(budget).into()));
+    Value::Object(amounts.collect())
+}
