@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::cargo::{self, Metadata};
 use crate::layout::Layout;
-use crate::{guests, test};
+use crate::{contract, guests, test};
 
 enum Outcome {
     Passed,
@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     ("lints", lints),
     ("prebuilt guests", prebuilt),
     ("benches run", benches),
+    ("contract", contract),
     (LAST, tests),
 ];
 
@@ -72,6 +73,13 @@ fn prebuilt(layout: &Layout) -> Result<Outcome> {
 
 fn tests(layout: &Layout) -> Result<Outcome> {
     test::run(layout, &test::Args::default()).map(|()| Passed)
+}
+
+fn contract(layout: &Layout) -> Result<Outcome> {
+    let Some(checker) = contract::checker(layout) else {
+        return Ok(Skipped("../shared/tools/contract/contract.py is not beside this checkout"));
+    };
+    contract::run(layout, &checker).map(|()| Passed)
 }
 
 fn benches(layout: &Layout) -> Result<Outcome> {

@@ -4,6 +4,7 @@
 
 mod cargo;
 mod ci;
+mod contract;
 mod guests;
 mod layout;
 mod peers;

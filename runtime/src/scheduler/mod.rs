@@ -4,14 +4,16 @@
 //! than the mode allows, and never more ends in memory than could be stored. Everything that a client was
 //! told is in the store first; every change of a task that has not ended goes through its [`Live`].
 //!
-//! A submission, once begun, does not depend on the client that sent it: it runs on a worker of its own.
+//! A submission, once begun, does not depend on the client that sent it: when that goes, it runs on.
 
 mod attempt;
 mod live;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -48,14 +50,61 @@ pub struct Submission {
 }
 
 /// What became of a submission.
-#[derive(Clone)]
 pub enum Submitted {
     /// It is stored, and will run.
-    Accepted(Arc<Live>),
+    Accepted(Accepted),
     /// The same was submitted before, as this task.
     Before(TaskId),
     /// Something else was submitted under this key.
     Conflict,
+}
+
+/// The same, as it is told by the one that stores.
+enum Told {
+    Stored(Arc<Live>),
+    Before(TaskId),
+    Conflict,
+}
+
+/// A task that is stored.
+pub struct Accepted {
+    /// The task.
+    pub live: Arc<Live>,
+    rest: RunsOn,
+}
+
+impl Accepted {
+    /// Waits for the task's end.
+    pub async fn ended(&mut self) -> Arc<Ended> {
+        tokio::select! {
+            biased;
+            ended = self.live.ended() => ended,
+            () = &mut self.rest => self.live.ended().await,
+        }
+    }
+}
+
+/// Work that is done by whoever polls this, and goes on by itself when it is dropped: a client that stays
+/// saves the hand-over to another worker, one that goes changes nothing.
+struct RunsOn(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Future for RunsOn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(work) = &mut self.0 else { return Poll::Ready(()) };
+        ready!(work.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for RunsOn {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
 }
 
 /// A submission that was not accepted. Nothing of it is stored.
@@ -176,9 +225,18 @@ impl Scheduler {
     /// # Errors
     /// See [`Error`].
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, Error> {
-        let (tell, told) = oneshot::channel();
-        tokio::spawn(self.0.clone().accept(submission, tell));
-        told.await.unwrap_or(Err(Error::ShuttingDown))
+        let (tell, mut told) = oneshot::channel();
+        let mut rest = RunsOn(Some(Box::pin(self.0.clone().accept(submission, tell))));
+        let told = tokio::select! {
+            biased;
+            told = &mut told => told,
+            () = &mut rest => told.await,
+        };
+        match told.unwrap_or(Err(Error::ShuttingDown))? {
+            Told::Stored(live) => Ok(Submitted::Accepted(Accepted { live, rest })),
+            Told::Before(id) => Ok(Submitted::Before(id)),
+            Told::Conflict => Ok(Submitted::Conflict),
+        }
     }
 
     /// What was submitted before under this key: the task, and the fingerprint of its submission.
@@ -373,11 +431,7 @@ impl Shared {
     }
 
     /// Stores a submission, tells what became of it, and sees it through if there is a place.
-    async fn accept(
-        self: Arc<Self>,
-        submission: Submission,
-        tell: oneshot::Sender<Result<Submitted, Error>>,
-    ) {
+    async fn accept(self: Arc<Self>, submission: Submission, tell: oneshot::Sender<Result<Told, Error>>) {
         let Submission { mut task, input, idempotency } = submission;
         let place = match self.claim() {
             Ok(place) => place,
@@ -394,11 +448,11 @@ impl Shared {
         match store.insert(&task, input.clone(), idempotency).await {
             Ok(Inserted::New) => {}
             Ok(Inserted::Before(id)) => {
-                let _ = tell.send(Ok(Submitted::Before(id)));
+                let _ = tell.send(Ok(Told::Before(id)));
                 return;
             }
             Ok(Inserted::Conflict) => {
-                let _ = tell.send(Ok(Submitted::Conflict));
+                let _ = tell.send(Ok(Told::Conflict));
                 return;
             }
             Err(error) => {
@@ -417,7 +471,7 @@ impl Shared {
             }
         }
         self.bus.task_changed(|| live.task());
-        let _ = tell.send(Ok(Submitted::Accepted(live.clone())));
+        let _ = tell.send(Ok(Told::Stored(live.clone())));
         match place {
             Some(place) => self.run(live, place).await,
             None => self.wake.notify_one(),

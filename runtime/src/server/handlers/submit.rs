@@ -18,7 +18,7 @@ use super::tasks::{finished, record};
 use crate::components::{About, limits_of};
 use crate::executor::Interface;
 use crate::limits::{Budget, Limits, Mode};
-use crate::scheduler::{Ended, Live, Submission, Submitted};
+use crate::scheduler::{Accepted, Ended, Submission, Submitted};
 use crate::server::App;
 use crate::server::gate::Tenant;
 use crate::server::json;
@@ -74,7 +74,7 @@ pub async fn submit(
     };
     let submission = Submission { task, input: Arc::from(&*input), idempotency };
     match app.scheduler.submit(submission).await? {
-        Submitted::Accepted(live) => accepted(&app, live, wait).await,
+        Submitted::Accepted(task) => accepted(&app, task, wait).await,
         Submitted::Before(id) => repeated(&app, tenant, id, wait).await,
         Submitted::Conflict => Err(idempotency_conflict()),
     }
@@ -236,9 +236,13 @@ fn denied(missing: &[Capability]) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "capability_denied", detail).with("grants", add)
 }
 
-/// Waits for the end of `live`. A server that ends does not keep its clients waiting for tasks it leaves.
-async fn ended_within(app: &App, live: &Live, wait: Duration) -> Option<Arc<Ended>> {
-    let ended = tokio::time::timeout(wait, live.ended());
+/// Waits for the end of a task. A server that ends does not keep its clients waiting for tasks it leaves.
+async fn ended_within(
+    app: &App,
+    ended: impl Future<Output = Arc<Ended>>,
+    wait: Duration,
+) -> Option<Arc<Ended>> {
+    let ended = tokio::time::timeout(wait, ended);
     let drained = async {
         let mut ending = app.ending.clone();
         let _ = ending.wait_for(|ending| *ending).await;
@@ -252,11 +256,12 @@ async fn ended_within(app: &App, live: &Live, wait: Duration) -> Option<Arc<Ende
 }
 
 /// Answers with the finished record if it comes in time, else with `202`.
-async fn accepted(app: &App, live: Arc<Live>, wait: Option<Duration>) -> Result<Response<Body>> {
+async fn accepted(app: &App, mut task: Accepted, wait: Option<Duration>) -> Result<Response<Body>> {
     let ended = match wait {
         None => None,
-        Some(wait) => ended_within(app, &live, wait).await,
+        Some(wait) => ended_within(app, task.ended(), wait).await,
     };
+    let live = &task.live;
     let (status, record) = match ended {
         Some(ended) => (StatusCode::OK, finished(&ended)),
         None => (StatusCode::ACCEPTED, Record::of(&live.task())),
@@ -271,7 +276,7 @@ async fn accepted(app: &App, live: Arc<Live>, wait: Option<Duration>) -> Result<
 /// Answers a submission that came before: `200` with the first one's record.
 async fn repeated(app: &App, tenant: &str, id: TaskId, wait: Option<Duration>) -> Result<Response<Body>> {
     if let (Some(live), Some(wait)) = (app.scheduler.live(tenant, id), wait) {
-        ended_within(app, &live, wait).await;
+        ended_within(app, live.ended(), wait).await;
     }
     Ok(json::answer(StatusCode::OK, &record(app, tenant, id).await?))
 }

@@ -31,7 +31,7 @@ use super::data_dir::DataDir;
 use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore};
 use crate::task::{Log, State, Status, Task, TaskId};
 use readers::Readers;
-use rows::{SpecRow, StateRow, Value};
+use rows::{Left, SpecRow, StateRow, Value};
 use writer::{Health, Writer};
 
 /// Databases up to this size are checked whole at every start; larger ones by `omnimind store check`.
@@ -207,9 +207,12 @@ fn known(db: &Connection, tenant: &str, key: &str) -> rusqlite::Result<Option<(T
 fn forget_checkpoints(db: &Connection, id: TaskId) -> rusqlite::Result<Vec<Hash>> {
     let mut select = db.prepare_cached("SELECT data_blob FROM checkpoints WHERE task = ?")?;
     let blobs = select.query_map([id.as_bytes()], |row| row.get::<_, Option<Hash>>(0))?;
-    let blobs = blobs.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()?;
-    db.prepare_cached("DELETE FROM checkpoints WHERE task = ?")?.execute([id.as_bytes()])?;
-    Ok(blobs)
+    let blobs = blobs.collect::<rusqlite::Result<Vec<_>>>()?;
+    // Most tasks have none, and a DELETE costs more than a look.
+    if !blobs.is_empty() {
+        db.prepare_cached("DELETE FROM checkpoints WHERE task = ?")?.execute([id.as_bytes()])?;
+    }
+    Ok(blobs.into_iter().flatten().collect())
 }
 
 #[async_trait]
@@ -256,38 +259,18 @@ impl TaskStore for SqliteStore {
         output: Option<Arc<[u8]>>,
         log: Log,
     ) -> Result<(), Error> {
-        let output = match output {
-            Some(output) => self.keep(output).await?,
-            None => Value::default(),
-        };
-        let dropped = log.dropped as i64;
-        let logged = !log.head.is_empty();
-        let (head, tail) = (self.keep(log.head.into()).await?, self.keep(log.tail.into()).await?);
+        let mut left = Left::default();
+        if let Some(output) = output {
+            left.output = self.keep(output).await?;
+        }
+        if !log.head.is_empty() {
+            left.log_head = self.keep(log.head.into()).await?;
+            left.log_tail = self.keep(log.tail.into()).await?;
+            left.log_dropped = Some(log.dropped);
+        }
         let (row, tenant) = (StateRow::of(state), tenant.to_owned());
         let finish = move |db: &Connection| {
-            // First: an update never touches a task that has ended.
-            if output.bytes().is_some() || output.hash().is_some() {
-                let mut keep = db.prepare_cached(
-                    "UPDATE tasks SET output = ?, output_blob = ? WHERE tenant = ? AND id = ? AND completed IS NULL",
-                )?;
-                keep.execute((output.bytes(), output.hash(), &tenant, id.as_bytes()))?;
-            }
-            if logged {
-                let mut keep = db.prepare_cached(
-                    "UPDATE tasks SET log_head = ?, log_head_blob = ?, log_tail = ?, log_tail_blob = ?,
-                     log_dropped = ? WHERE tenant = ? AND id = ? AND completed IS NULL",
-                )?;
-                keep.execute((
-                    head.bytes(),
-                    head.hash(),
-                    tail.bytes(),
-                    tail.hash(),
-                    dropped,
-                    &tenant,
-                    id.as_bytes(),
-                ))?;
-            }
-            row.update(db, &tenant, id)?;
+            row.finish(db, &tenant, id, &left)?;
             forget_checkpoints(db, id)
         };
         let blobs = self.writer.write(finish).await?;
@@ -309,12 +292,17 @@ impl TaskStore for SqliteStore {
     async fn summary(&self, tenant: &str) -> Result<Summary, Error> {
         let tenant = tenant.to_owned();
         let read = move |db: &Connection| {
+            let mut counts = Status::ALL.map(|status| (status, 0));
             let mut count =
-                db.prepare_cached("SELECT count(*) FROM tasks WHERE tenant = ? AND status = ?")?;
-            let mut counts = Vec::with_capacity(Status::ALL.len());
-            for status in Status::ALL {
-                let number: i64 = count.query_row((&tenant, status.name()), |row| row.get(0))?;
-                counts.push((status, number.unsigned_abs()));
+                db.prepare_cached("SELECT status, count(*) FROM tasks WHERE tenant = ? GROUP BY status")?;
+            let mut rows = count.query([&tenant])?;
+            while let Some(row) = rows.next()? {
+                let (name, number): (String, u64) = (row.get(0)?, row.get(1)?);
+                for (status, count) in &mut counts {
+                    if status.name() == name {
+                        *count = number;
+                    }
+                }
             }
             let mut durations = db.prepare_cached(
                 "SELECT completed - started FROM tasks
@@ -324,7 +312,7 @@ impl TaskStore for SqliteStore {
             let durations_ms = durations
                 .query_map([&tenant], |row| Ok(row.get::<_, i64>(0)?.max(0).unsigned_abs()))?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok(Summary { counts, durations_ms })
+            Ok(Summary { counts: counts.into(), durations_ms })
         };
         self.readers.read(read).await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, Row, named_params, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -108,25 +108,78 @@ impl StateRow {
         }
     }
 
-    /// Writes it over the row of `id`.
+    /// Writes it over the row of `id`, unless the task has ended.
     pub fn update(&self, db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<()> {
         let mut update = db.prepare_cached(
-            "UPDATE tasks SET status = :status, started = :started, completed = :completed, due = :due,
-                attempts = :attempts, interruptions = :interruptions, progress = :progress, message = :message,
-                cancel_asked = :cancel_asked, failure = :failure, receipt = :receipt, history = :history,
-                output_bytes = :output_bytes
-             WHERE tenant = :tenant AND id = :id AND completed IS NULL",
+            "UPDATE tasks SET status = ?3, started = ?4, completed = ?5, due = ?6, attempts = ?7,
+                interruptions = ?8, progress = ?9, message = ?10, cancel_asked = ?11, failure = ?12,
+                receipt = ?13, history = ?14
+             WHERE tenant = ?1 AND id = ?2 AND completed IS NULL",
         )?;
-        update.execute(named_params! {
-            ":tenant": tenant, ":id": id.as_bytes(),
-            ":status": self.status, ":started": self.started, ":completed": self.completed, ":due": self.due,
-            ":attempts": self.attempts, ":interruptions": self.interruptions, ":progress": self.progress,
-            ":message": self.message, ":cancel_asked": self.cancel_asked, ":failure": self.failure,
-            ":receipt": self.receipt, ":history": self.history,
-            ":output_bytes": self.output_bytes.map(|bytes| bytes as i64),
-        })?;
+        update.execute(params![
+            tenant,
+            id.as_bytes(),
+            self.status,
+            self.started,
+            self.completed,
+            self.due,
+            self.attempts,
+            self.interruptions,
+            self.progress,
+            self.message,
+            self.cancel_asked,
+            self.failure,
+            self.receipt,
+            self.history,
+        ])?;
         Ok(())
     }
+
+    /// The same for a state that is final, with what comes at the end.
+    pub fn finish(&self, db: &Connection, tenant: &str, id: TaskId, left: &Left) -> rusqlite::Result<()> {
+        let Left { output, log_head, log_tail, log_dropped } = left;
+        let mut update = db.prepare_cached(
+            "UPDATE tasks SET status = ?3, started = ?4, completed = ?5, due = ?6, attempts = ?7,
+                interruptions = ?8, progress = ?9, message = ?10, cancel_asked = ?11, failure = ?12,
+                receipt = ?13, history = ?14, output_bytes = ?15, output = ?16, output_blob = ?17,
+                log_head = ?18, log_head_blob = ?19, log_tail = ?20, log_tail_blob = ?21, log_dropped = ?22
+             WHERE tenant = ?1 AND id = ?2 AND completed IS NULL",
+        )?;
+        update.execute(params![
+            tenant,
+            id.as_bytes(),
+            self.status,
+            self.started,
+            self.completed,
+            self.due,
+            self.attempts,
+            self.interruptions,
+            self.progress,
+            self.message,
+            self.cancel_asked,
+            self.failure,
+            self.receipt,
+            self.history,
+            self.output_bytes,
+            output.bytes(),
+            output.hash(),
+            log_head.bytes(),
+            log_head.hash(),
+            log_tail.bytes(),
+            log_tail.hash(),
+            log_dropped,
+        ])?;
+        Ok(())
+    }
+}
+
+/// What a task leaves at its end.
+#[derive(Debug, Default)]
+pub struct Left {
+    pub output: Value,
+    pub log_head: Value,
+    pub log_tail: Value,
+    pub log_dropped: Option<u64>,
 }
 
 /// The part of a row that never changes.

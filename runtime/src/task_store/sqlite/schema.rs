@@ -40,15 +40,11 @@ CREATE TABLE tasks (
     log_tail BLOB,
     log_tail_blob BLOB,
     log_dropped INTEGER,
-    UNIQUE (tenant, id)
+    UNIQUE (tenant, id)                 -- declared, so that an update knows that it changes one row
 );
-CREATE INDEX tasks_by_status ON tasks (tenant, status, id);
-CREATE INDEX tasks_by_component ON tasks (tenant, component, id);
-CREATE INDEX tasks_by_digest ON tasks (tenant, digest, id);
-CREATE INDEX tasks_by_priority ON tasks (tenant, priority, id);
+-- Answers every list by itself: one page more to write for each task instead of four.
+CREATE INDEX tasks_listing ON tasks (tenant, id, status, priority, component, digest);
 CREATE INDEX tasks_by_completion ON tasks (completed) WHERE completed IS NOT NULL;
-CREATE INDEX tasks_unfinished ON tasks (id) WHERE completed IS NULL;
-
 CREATE INDEX tasks_by_input_blob ON tasks (input_blob) WHERE input_blob IS NOT NULL;
 CREATE INDEX tasks_by_output_blob ON tasks (output_blob) WHERE output_blob IS NOT NULL;
 CREATE INDEX tasks_by_log_head_blob ON tasks (log_head_blob) WHERE log_head_blob IS NOT NULL;
