@@ -36,7 +36,8 @@ pub fn run(layout: &Layout, checker: &PathBuf) -> Result<()> {
     let log = layout.target.join("contract.log");
     let mut serve = Command::new(layout.target.join("release/omnimind"));
     serve.args(["serve", "--port", "0", "--data-dir"]).arg(&data_dir);
-    let child = serve.stderr(fs::File::create(&log)?).stdout(Stdio::null()).spawn().context("omnimind serve")?;
+    let child =
+        serve.stderr(fs::File::create(&log)?).stdout(Stdio::null()).spawn().context("omnimind serve")?;
     let _server = EndsWithThis(child);
     let base = address(&log)?;
     let credentials: Credentials = serde_json::from_slice(&fs::read(data_dir.join("credentials.json"))?)?;

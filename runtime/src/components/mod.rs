@@ -121,18 +121,18 @@ impl Components {
         Ok(Components { store, engines, executor, mode, registry: RwLock::new(registry), compilations })
     }
 
-    /// Keeps the component `bytes` for `tenant`, under `name` if there is one. True if it is new to them.
+    /// Keeps the component `bytes`, which have this `digest`, for `tenant`, under `name` if there is one. True if it is new to them.
     ///
     /// # Errors
     /// A [`Refusal`] of the bytes, or the store's error. Nothing is kept then.
     pub async fn upload(
         &self,
         tenant: &str,
+        digest: Digest,
         bytes: Arc<[u8]>,
         name: Option<String>,
         metadata: Option<Metadata>,
     ) -> Result<(Info, bool), Error> {
-        let digest = Digest::of(&bytes);
         if let Some(info) = self.by_digest(tenant, digest)
             && metadata.is_none()
             && name.as_ref().is_none_or(|name| info.names.contains(name))

@@ -10,6 +10,7 @@ mod connection;
 mod gate;
 mod handlers;
 mod health;
+mod heavy;
 mod json;
 mod problem;
 mod query;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::json;
 
+use super::Segment;
 use super::received::{self, Received};
 use crate::engine::Metadata;
 use crate::server::App;
@@ -16,7 +17,6 @@ use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{Query, preference};
 use crate::server::submission::check_name;
-use crate::task::Digest;
 
 /// `POST /api/components/?name=&digest=`
 pub async fn upload(
@@ -55,12 +55,11 @@ pub async fn upload(
     if bytes.len() > received::max_component() {
         return Err(Problem::too_large("the component", received::max_component()));
     }
-    received::check_declared(&bytes, declared.as_deref(), Some(&headers))?;
+    let digest = received::digest(&bytes, declared.as_deref(), Some(&headers))?;
     let components = app.components.clone();
-    let digest = Digest::of(&bytes);
     // To its end, whether the client waits or not: it is kept or it is not.
     let upload = tokio::spawn(async move {
-        let uploaded = components.upload(tenant, Arc::from(&*bytes), name, metadata).await;
+        let uploaded = components.upload(tenant, digest, Arc::from(&*bytes), name, metadata).await;
         components.compiled(tenant, digest, uploaded.as_ref().err());
         uploaded
     });
@@ -84,7 +83,7 @@ pub async fn list(
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(reference): Path<String>,
+    Segment(reference): Segment,
 ) -> Result<Response<Body>> {
     if let Some(info) = app.components.find(tenant, &reference) {
         return Ok(json::answer(StatusCode::OK, &info));
@@ -102,7 +101,7 @@ pub async fn show(
 pub async fn remove(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(reference): Path<String>,
+    Segment(reference): Segment,
 ) -> Result<Response<Body>> {
     let (digest, _) = app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
     if app.scheduler.uses(tenant, &digest) {

@@ -8,8 +8,25 @@ mod received;
 pub mod submit;
 pub mod tasks;
 
+use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+
+use crate::server::problem::Problem;
+
+/// The variable segment of a path. One that is not text names nothing.
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(segment)| Segment(segment))
+            .map_err(|_| Problem::not_found("there is nothing of that name"))
+    }
+}
 
 /// The media type of a request, without its parameters, in lower case.
 fn media_type(headers: &HeaderMap) -> String {

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, Request, Response};
 use bytes::Bytes;
 use serde_json::json;
 
+use super::Segment;
 use super::events::{Line, stream};
 use super::tasks::task;
 use crate::scheduler::Live;
 use crate::server::App;
 use crate::server::gate::Tenant;
+use crate::server::heavy::heavy;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
 use crate::task::{Log, Status};
@@ -31,7 +33,7 @@ fn raw(bytes: Vec<u8>, media_type: &'static str) -> Response<Body> {
 pub async fn output(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     if task.state.status != Status::Completed {
@@ -39,19 +41,21 @@ pub async fn output(
         return Err(Problem::not_found(format!("the task has no output: it is {status}")));
     }
     let output = app.scheduler.store_of(&task).output(tenant, task.id).await?.unwrap_or_default();
-    let media_type = match std::str::from_utf8(&output) {
-        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => "application/json",
-        Ok(_) => "text/plain; charset=utf-8",
-        Err(_) => "application/octet-stream",
-    };
-    Ok(raw(output.to_vec(), media_type))
+    Ok(heavy(output.len(), || {
+        let media_type = match std::str::from_utf8(&output) {
+            Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => "application/json",
+            Ok(_) => "text/plain; charset=utf-8",
+            Err(_) => "application/octet-stream",
+        };
+        raw(output.to_vec(), media_type)
+    }))
 }
 
 /// `GET /api/tasks/{id}/logs?follow=true`
 pub async fn logs(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;

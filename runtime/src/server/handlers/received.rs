@@ -12,6 +12,7 @@ use crate::engine::prescan;
 use crate::limits::{Budget, Mode};
 use crate::server::App;
 use crate::server::body::Whole;
+use crate::server::heavy::heavy;
 use crate::server::problem::{Problem, Result};
 use crate::task::Digest;
 
@@ -123,11 +124,11 @@ pub fn end(parts: &[Part], known: &str) -> Result<()> {
     }
 }
 
-/// Checks that a component is the one that was meant: by `?digest=`, or by the header `Content-Digest`.
+/// The digest of a component, checked to be the one that was meant: by `?digest=`, or by the header `Content-Digest`.
 ///
 /// # Errors
 /// `422 digest_mismatch`, or `invalid_request` for a declaration that is none.
-pub fn check_declared(component: &Bytes, declared: Option<&str>, headers: Option<&HeaderMap>) -> Result<()> {
+pub fn digest(component: &Bytes, declared: Option<&str>, headers: Option<&HeaderMap>) -> Result<Digest> {
     let mut wanted = Vec::new();
     if let Some(declared) = declared {
         wanted
@@ -144,12 +145,9 @@ pub fn check_declared(component: &Bytes, declared: Option<&str>, headers: Option
             bytes.ok_or_else(|| Problem::invalid("Content-Digest", "sha-256=:BASE64: of 32 bytes"))?;
         wanted.push(Digest::from_bytes(bytes));
     }
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let found = Digest::of(component);
+    let found = heavy(component.len(), || Digest::of(component));
     match wanted.into_iter().find(|wanted| *wanted != found) {
-        None => Ok(()),
+        None => Ok(found),
         Some(wanted) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "digest_mismatch",

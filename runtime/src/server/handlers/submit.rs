@@ -21,6 +21,7 @@ use crate::limits::{Budget, Limits, Mode};
 use crate::scheduler::{Accepted, Ended, Submission, Submitted};
 use crate::server::App;
 use crate::server::gate::Tenant;
+use crate::server::heavy::heavy;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
@@ -31,9 +32,12 @@ use crate::task_store::Idempotency;
 /// What a request says of a task, before it is checked against components, limits and grants.
 struct Wanted {
     task: TaskJson,
-    component: Option<Bytes>,
+    component: Option<Sent>,
     input: Bytes,
 }
+
+/// A component that came with its submission.
+type Sent = (Digest, Bytes);
 
 /// `POST /api/tasks/?wait=&dry_run=`
 pub async fn submit(
@@ -50,8 +54,10 @@ pub async fn submit(
     if dry_run {
         return explain(&app, tenant, task, component, &input).await;
     }
-    let idempotency =
-        key.map(|key| Idempotency { key, fingerprint: fingerprint(&task, component.as_deref(), &input) });
+    let idempotency = key.map(|key| Idempotency {
+        key,
+        fingerprint: heavy(input.len(), || fingerprint(&task, &component, &input)),
+    });
     if let Some(idempotency) = &idempotency
         && let Some((id, fingerprint)) = app.scheduler.recall(tenant, &idempotency.key).await?
     {
@@ -72,7 +78,8 @@ pub async fn submit(
         spec: Arc::new(spec),
         state: TaskState::submitted(now),
     };
-    let submission = Submission { task, input: Arc::from(&*input), idempotency };
+    let input = heavy(input.len(), || Arc::from(&*input));
+    let submission = Submission { task, input, idempotency };
     match app.scheduler.submit(submission).await? {
         Submitted::Accepted(task) => accepted(&app, task, wait).await,
         Submitted::Before(id) => repeated(&app, tenant, id, wait).await,
@@ -86,24 +93,24 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
     match received::receive(app, request).await? {
         Received::Json(whole) => {
             query.end("wait, dry_run")?;
-            let mut task: TaskJson = json::parse(&whole.bytes)?;
-            let input = task.take_input()?.unwrap_or_default();
+            let mut task: TaskJson = heavy(whole.bytes.len(), || json::parse(&whole.bytes))?;
+            let input = heavy(whole.bytes.len(), || task.take_input())?.unwrap_or_default();
             Ok(Wanted { task, component: None, input })
         }
         Received::Wasm(whole) => {
             let declared = query.take("digest");
             let mut task = TaskJson::from_query(&mut query)?;
             query.end(TaskJson::QUERY)?;
-            received::check_declared(&whole.bytes, declared.as_deref(), Some(&headers))?;
+            let digest = received::digest(&whole.bytes, declared.as_deref(), Some(&headers))?;
             let input = task.take_input()?.unwrap_or_default();
-            Ok(Wanted { task, component: Some(whole.bytes.clone()), input })
+            Ok(Wanted { task, component: Some((digest, whole.bytes.clone())), input })
         }
         Received::Parts(mut parts, _whole) => {
             query.end("wait, dry_run")?;
             let component = received::take(&mut parts, "component");
             let input = received::take(&mut parts, "input");
             let mut task = match received::take(&mut parts, "task") {
-                Some(text) => json::parse::<TaskJson>(&text)?,
+                Some(text) => heavy(text.len(), || json::parse::<TaskJson>(&text))?,
                 None => TaskJson::default(),
             };
             received::end(&parts, "component, input, task")?;
@@ -113,15 +120,16 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
                 }
                 (part, inside) => part.or(inside).unwrap_or_default(),
             };
-            if let Some(bytes) = &component {
+            let mut sent = None;
+            if let Some(bytes) = component {
                 if bytes.len() > received::max_component() {
                     return Err(Problem::too_large("the component", received::max_component()));
                 }
                 // Named and sent: they must be the same.
                 let declared = task.component.as_deref().filter(|name| name.starts_with(Digest::PREFIX));
-                received::check_declared(bytes, declared, None)?;
+                sent = Some((received::digest(&bytes, declared, None)?, bytes));
             }
-            Ok(Wanted { task, component, input })
+            Ok(Wanted { task, component: sent, input })
         }
     }
 }
@@ -141,10 +149,11 @@ fn idempotency_conflict() -> Problem {
 }
 
 /// The same for the same submission, whatever its form's boundaries and its wait.
-fn fingerprint(task: &TaskJson, component: Option<&[u8]>, input: &[u8]) -> [u8; 32] {
+fn fingerprint(task: &TaskJson, component: &Option<Sent>, input: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let words = serde_json::to_vec(task).unwrap_or_default();
-    for part in [words.as_slice(), component.unwrap_or_default(), input] {
+    let component = component.as_ref().map(|(digest, _)| digest.as_bytes().as_slice()).unwrap_or_default();
+    for part in [words.as_slice(), component, input] {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
     }
     *hasher.finalize().as_bytes()
@@ -155,9 +164,9 @@ async fn component_of(
     app: &Arc<App>,
     tenant: &'static str,
     task: &TaskJson,
-    bytes: Option<Bytes>,
+    sent: Option<Sent>,
 ) -> Result<(String, Digest, Arc<About>)> {
-    let Some(bytes) = bytes else {
+    let Some((digest, bytes)) = sent else {
         let reference = task.component.clone().ok_or_else(|| {
             Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
         })?;
@@ -170,7 +179,7 @@ async fn component_of(
     let components = app.components.clone();
     let given = name.clone();
     let upload =
-        tokio::spawn(async move { components.upload(tenant, Arc::from(&*bytes), given, None).await });
+        tokio::spawn(async move { components.upload(tenant, digest, Arc::from(&*bytes), given, None).await });
     let (info, _) = upload.await.map_err(Problem::internal)??;
     Ok((name.unwrap_or_else(|| info.digest.to_string()), info.digest, info.about))
 }
@@ -262,11 +271,10 @@ async fn accepted(app: &App, mut task: Accepted, wait: Option<Duration>) -> Resu
         Some(wait) => ended_within(app, task.ended(), wait).await,
     };
     let live = &task.live;
-    let (status, record) = match ended {
-        Some(ended) => (StatusCode::OK, finished(&ended)),
-        None => (StatusCode::ACCEPTED, Record::of(&live.task())),
+    let mut response = match ended {
+        Some(ended) => finished(&ended),
+        None => json::answer(StatusCode::ACCEPTED, &Record::of(&live.task())),
     };
-    let mut response = json::answer(status, &record);
     if let Ok(location) = HeaderValue::from_str(&format!("/api/tasks/{}", live.id)) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -278,7 +286,7 @@ async fn repeated(app: &App, tenant: &str, id: TaskId, wait: Option<Duration>) -
     if let (Some(live), Some(wait)) = (app.scheduler.live(tenant, id), wait) {
         ended_within(app, live.ended(), wait).await;
     }
-    Ok(json::answer(StatusCode::OK, &record(app, tenant, id).await?))
+    record(app, tenant, id).await
 }
 
 /// `?dry_run=true`: what would be needed, and whether it would run now.
@@ -286,7 +294,7 @@ async fn explain(
     app: &Arc<App>,
     tenant: &'static str,
     task: TaskJson,
-    component: Option<Bytes>,
+    component: Option<Sent>,
     input: &[u8],
 ) -> Result<Response<Body>> {
     let (name, needed): (String, Vec<Capability>) = match component {
@@ -295,7 +303,7 @@ async fn explain(
             (reference, about.capabilities.clone())
         }
         // Looked at and not kept.
-        Some(bytes) => {
+        Some((_, bytes)) => {
             let component = app.engines.component(Arc::from(&*bytes)).await?;
             let capabilities = Interface::of(&component)?.capabilities;
             (component.digest.to_string(), capabilities.into_iter().collect())

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::Segment;
 use crate::scheduler::{Cancelled, Ended};
 use crate::server::App;
 use crate::server::gate::Tenant;
+use crate::server::heavy::heavy;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
@@ -99,35 +101,41 @@ pub(super) async fn task(app: &App, tenant: &str, id: &str) -> Result<Task> {
     app.scheduler.task(tenant, id).await?.ok_or_else(|| no_task(&id.to_string()))
 }
 
-/// One task with its output, or `404`.
-pub(super) async fn record(app: &App, tenant: &str, id: TaskId) -> Result<Record> {
+/// Answers with one task's record, or `404`.
+pub(super) async fn record(app: &App, tenant: &str, id: TaskId) -> Result<Response<Body>> {
     let task = app.scheduler.task(tenant, id).await?.ok_or_else(|| no_task(&id.to_string()))?;
     let output = match task.state.status {
         Status::Completed => app.scheduler.store_of(&task).output(tenant, id).await?,
         _ => None,
     };
-    Ok(Record::of(&task).with_output(output.map(|output| output.to_vec())))
+    Ok(with_output(&task, output.as_deref()))
 }
 
-/// A task that has just ended, with its output.
-pub(super) fn finished(ended: &Ended) -> Record {
-    Record::of(&ended.task).with_output(ended.output.as_deref().map(<[u8]>::to_vec))
+/// Answers with the record of a task that has just ended.
+pub(super) fn finished(ended: &Ended) -> Response<Body> {
+    with_output(&ended.task, ended.output.as_deref())
+}
+
+fn with_output(task: &Task, output: Option<&[u8]>) -> Response<Body> {
+    heavy(output.map_or(0, <[u8]>::len), || {
+        json::answer(StatusCode::OK, &Record::of(task).with_output(output.map(<[u8]>::to_vec)))
+    })
 }
 
 /// `GET /api/tasks/{id}`
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
-    Ok(json::answer(StatusCode::OK, &record(&app, tenant, task_id(&id)?).await?))
+    record(&app, tenant, task_id(&id)?).await
 }
 
 /// `GET /api/tasks/{id}/progress`
 pub async fn progress(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     let TaskState { progress, status, message, .. } = &task.state;
@@ -142,7 +150,7 @@ pub async fn progress(
 pub async fn history(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     Ok(json::answer(StatusCode::OK, &json!({"task_id": task.id, "events": task.state.history})))
@@ -152,7 +160,7 @@ pub async fn history(
 pub async fn analytics(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     let TaskState { status, attempts, interruptions, receipt, completed, .. } = &task.state;
@@ -205,7 +213,7 @@ pub async fn summary(
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
@@ -225,7 +233,7 @@ pub async fn cancel(
         Cancelled::Asked(live) => {
             let wait = if grace.is_zero() { CANCEL_WAIT } else { Duration::ZERO };
             match tokio::time::timeout(wait, live.ended()).await {
-                Ok(ended) => Ok(json::answer(StatusCode::OK, &finished(&ended))),
+                Ok(ended) => Ok(finished(&ended)),
                 Err(_) => Ok(json::answer(StatusCode::ACCEPTED, &Record::of(&live.task()))),
             }
         }
