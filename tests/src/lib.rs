@@ -1,6 +1,7 @@
 //! What tests and benches share: where the guests are, and a runtime to run them in.
 
 pub mod bombs;
+pub mod disk;
 pub mod server;
 
 use std::path::{Path, PathBuf};

@@ -161,7 +161,11 @@ fn verdict(status: ExitStatus, report: &[u8], in_time: bool, allowance: Allowanc
             Ok(Report::Compiled { concurrent, core_instances }) => {
                 Verdict::Compiled { concurrent, core_instances }
             }
-            Ok(Report::Refused(refusal)) if refusal.code == Code::Internal => Verdict::Failed(refusal),
+            Ok(Report::Refused(refusal))
+                if matches!(refusal.code, Code::Internal | Code::StorageUnavailable) =>
+            {
+                Verdict::Failed(refusal)
+            }
             Ok(Report::Refused(refusal)) => Verdict::Refused(refusal),
             Err(error) => Verdict::Failed(Refusal::internal("reading the compile worker's report", error)),
         };

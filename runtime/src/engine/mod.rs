@@ -64,12 +64,12 @@ pub enum Error {
     #[error("starting the engine: {0:#}")]
     Engine(wasmtime::Error),
     /// The directory of artefacts is unusable.
-    #[error("artefact directory {path}: {source}")]
+    #[error("artefact directory {path}: {why}")]
     Artefacts {
         /// Which directory.
         path: PathBuf,
-        /// What is wrong with it.
-        source: std::io::Error,
+        /// What is wrong with it. Not called `source`: it would be told twice.
+        why: std::io::Error,
     },
     /// No thread for the epochs.
     #[error("starting the epoch thread: {0}")]
@@ -116,7 +116,7 @@ impl Engines {
     /// Starts the plain engine; the concurrent one starts when a component needs it.
     pub fn new(settings: Settings) -> Result<Engines, Error> {
         let artefacts = Artefacts::open(settings.artefacts.clone())
-            .map_err(|source| Error::Artefacts { path: settings.artefacts.clone(), source })?;
+            .map_err(|why| Error::Artefacts { path: settings.artefacts.clone(), why })?;
         Ok(Engines {
             plain: Slot::start(Flavour::Plain, settings.instances)?,
             concurrent: OnceLock::new(),

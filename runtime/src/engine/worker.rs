@@ -37,10 +37,10 @@ pub fn run(cpu_seconds: u64, memory_bytes: u64, artefact_bytes: u64) -> std::io:
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes)?;
     let report = match compile(&bytes) {
-        Ok((artefact, report)) => {
-            std::io::stdout().lock().write_all(&artefact)?;
-            report
-        }
+        Ok((artefact, report)) => match std::io::stdout().lock().write_all(&artefact) {
+            Ok(()) => report,
+            Err(error) => Report::Refused(Refusal::unwritten("storing the compiled component", &error)),
+        },
         Err(refusal) => Report::Refused(refusal),
     };
     serde_json::to_writer(std::io::stderr().lock(), &report)?;

@@ -198,14 +198,19 @@ impl Shared {
         self.finish(live, state, None, Log::default()).await;
     }
 
-    /// Stores that a running task was asked to end.
-    pub(super) async fn note_cancel(&self, live: &Arc<Live>) {
+    /// Stores `ended` as the end of a task that an earlier process ran.
+    pub(super) async fn end_as(&self, live: &Arc<Live>, ended: State) {
+        let _changing = live.changing.lock().await;
+        self.finish(live, ended, None, Log::default()).await;
+    }
+
+    /// Stores that a task that is not to be ended here was asked to end.
+    pub(super) async fn note_cancel(&self, live: &Arc<Live>) -> Result<(), Error> {
         let _changing = live.changing.lock().await;
         let state = live.inner().state.clone();
-        if !live.has_ended()
-            && let Err(error) = live.store.update(&live.tenant, live.id, &state).await
-        {
-            tracing::warn!(task_id = %live.id, %error, "a cancellation could not be stored");
+        match live.has_ended() {
+            true => Ok(()),
+            false => live.store.update(&live.tenant, live.id, &state).await,
         }
     }
 
@@ -247,7 +252,9 @@ impl Shared {
         {
             let mut inner = live.inner();
             // Asked for while the change was stored: that is not to be forgotten.
-            state.cancel_asked |= inner.state.cancel_asked;
+            if inner.state.cancel_asked {
+                state.ask_to_cancel(Timestamp::now());
+            }
             inner.state = state;
         }
         self.bus.task_changed(|| live.task());

@@ -24,11 +24,14 @@ pub use queue::{HEAD_START_MS, Queue};
 
 use crate::events::Bus;
 use crate::executor::TaskExecutor;
-use crate::task::{Next, Status, Task, TaskId};
+use crate::task::{Next, State, Status, Task, TaskId};
 use crate::task_store::{self, Idempotency, Inserted, Query, Summary, TaskStore};
 
 /// Inputs up to this size stay in memory while their task waits; larger ones are read again.
 const SMALL_INPUT: usize = 4 << 10;
+
+/// How long a client waits until its wish to cancel is stored: on a full disk that is not to be foreseen.
+const NOTE_WAIT: Duration = Duration::from_secs(2);
 
 /// How the scheduler is set up.
 #[derive(Clone, Copy, Debug)]
@@ -189,21 +192,29 @@ impl Scheduler {
         }))
     }
 
-    /// Takes up `unfinished` tasks of an earlier process, oldest first, and begins to run what waits.
+    /// Takes up `unfinished` tasks of an earlier process, oldest first, and begins to run what waits. A full
+    /// disk does not keep it from that: what cannot be stored yet is stored before anything follows from it.
     ///
     /// # Errors
-    /// The store refused to note that a task is lost or cancelled.
+    /// The store refused for another reason to note that a task was interrupted, is lost or cancelled.
     pub async fn start(&self, unfinished: Vec<Task>) -> Result<(), task_store::Error> {
         for mut task in unfinished {
-            let was = task.state.status;
+            let was = task.state.clone();
             let next = task.state.recover(Timestamp::now());
             if next == Next::Ended {
                 let log = Default::default();
-                self.0.durable.finish(&task.tenant, task.id, &task.state, None, log).await?;
+                match self.0.durable.finish(&task.tenant, task.id, &task.state, None, log).await {
+                    Err(task_store::Error::Full(_)) => self.end_later(task, was),
+                    ended => ended?,
+                }
                 continue;
             }
-            if was != Status::Pending {
-                self.0.durable.update(&task.tenant, task.id, &task.state).await?;
+            if was.status != Status::Pending {
+                match self.0.durable.update(&task.tenant, task.id, &task.state).await {
+                    // Stored with the start of the next attempt, which waits for room.
+                    Err(task_store::Error::Full(_)) => {}
+                    updated => updated?,
+                }
             }
             let (id, priority, created) = (task.id, task.spec.priority, task.created);
             let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
@@ -218,6 +229,15 @@ impl Scheduler {
         }
         tokio::spawn(attempt::dispatch(self.0.clone()));
         Ok(())
+    }
+
+    /// Ends a task that an earlier process left as `was` once there is room to store that.
+    fn end_later(&self, mut task: Task, was: State) {
+        let ended = std::mem::replace(&mut task.state, was);
+        let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
+        self.0.state().live.insert(live.id, live.clone());
+        let shared = self.0.clone();
+        tokio::spawn(async move { shared.end_as(&live, ended).await });
     }
 
     /// Stores a task and runs it, now or when its turn comes. Dropping the future changes nothing of that.
@@ -318,9 +338,10 @@ impl Scheduler {
     }
 
     /// Asks for the end of a task: one that waits never begins, one that runs sees `cancelled()` for `grace`.
+    /// Returns once that is stored, so that a restart does not begin it again.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read; or the task is being ended, and that could not be stored.
     pub async fn cancel(
         &self,
         tenant: &str,
@@ -337,22 +358,26 @@ impl Scheduler {
             inner.state.ask_to_cancel(now);
             inner.control.clone()
         };
-        let waiting = self.0.state().queue.remove(id);
-        match control {
-            Some(control) => {
-                control.cancel(grace);
-                // Remembered, so that a restart does not begin it again. Its end is not held up by a full
-                // disk, and says the same.
-                let shared = self.0.clone();
-                let running = live.clone();
-                tokio::spawn(async move { shared.note_cancel(&running).await });
+        let waiting = self.0.state().queue.remove(id).is_some();
+        if let Some(control) = control {
+            control.cancel(grace);
+        }
+        // To its end, whether the client waits or not. One that is being started this moment is noted after
+        // that, and finds that it was asked to end.
+        let (shared, asked) = (self.0.clone(), live.clone());
+        let noted = tokio::spawn(async move {
+            if waiting {
+                shared.end_cancelled(&asked).await;
             }
-            None if waiting.is_some() => {
-                let (shared, waiting) = (self.0.clone(), live.clone());
-                tokio::spawn(async move { shared.end_cancelled(&waiting).await });
+            shared.note_cancel(&asked).await
+        });
+        match tokio::time::timeout(NOTE_WAIT, noted).await {
+            Ok(Ok(noted)) => noted?,
+            Ok(Err(_)) => return Err(task_store::Error::Closed),
+            Err(_) => {
+                let why = "the task is being ended, and that is not stored yet".to_owned();
+                return Err(task_store::Error::Full(why));
             }
-            // It is being started this moment, and will find that it was asked to end.
-            None => {}
         }
         Ok(Cancelled::Asked(live))
     }

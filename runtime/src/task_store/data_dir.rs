@@ -36,12 +36,12 @@ pub enum DataDirError {
         owner: u32,
     },
     /// It cannot be made, read or written.
-    #[error("data directory {path}: {source}; it must be a directory that this user can write to")]
+    #[error("data directory {path}: {why}; it must be a directory that this user can write to")]
     Unusable {
         /// What.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Why. Not called `source`: it would be told twice.
+        why: std::io::Error,
     },
 }
 
@@ -53,7 +53,7 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<DataDir, DataDirError> {
         let unusable = |path: &Path| {
             let path = path.to_owned();
-            move |source| DataDirError::Unusable { path, source }
+            move |why| DataDirError::Unusable { path, why }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))?;
         // From here on its real name: a link that is moved later leads nowhere else.

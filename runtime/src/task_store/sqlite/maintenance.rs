@@ -3,20 +3,24 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rusqlite::backup::Backup;
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
-use super::super::blobs::Blobs;
+use super::super::blobs::{Blobs, Hash};
 use super::super::data_dir::DataDir;
 use super::readers::open_read_only;
-use super::{connect, retention, schema};
+use super::{connect, retention, rows, schema};
 
 /// Problems named in a report; of more, the number.
 const MAX_PROBLEMS: usize = 20;
+
+/// Moments of the database that a backup tries; each lacks only the files that went since the one before.
+const BACKUP_TRIES: u32 = 10;
 
 /// SQLite's own look at the structure of the file, without the rows' cross-checks.
 ///
@@ -85,6 +89,9 @@ fn examine(data_dir: &Path, path: &Path, report: &mut Report) -> anyhow::Result<
         |table: &str| db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0));
     report.tasks = count("tasks")?;
     report.components = count("components")?;
+    for (row, why) in rows::unreadable(&db)? {
+        report.problem(format!("row {row} of tasks: {why}"));
+    }
     let blobs = Blobs::at(data_dir.join("blobs"));
     let used = retention::used_blobs(&db)?;
     for hash in &used {
@@ -108,34 +115,51 @@ pub fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<Report> {
     fs::create_dir(to)
         .with_context(|| format!("{}: give a directory that is not there yet", to.display()))?;
     let (from, blobs) = (Blobs::at(data_dir.join("blobs")), Blobs::open(to.join("blobs"))?);
-    // Before the rows and after them: what a row of the copy names was there at one of the two times.
-    copy_blobs(&from, &blobs)?;
+    // One moment of the database, for the rows and for the files that they name. What is gone before it could
+    // be copied, no later moment names.
+    let mut tries = 0;
+    let used = loop {
+        source.execute_batch("BEGIN")?;
+        let used = retention::used_blobs(&source)?;
+        tries += 1;
+        if copy_blobs(&from, &blobs, &used)? || tries == BACKUP_TRIES {
+            break used;
+        }
+        source.execute_batch("ROLLBACK")?;
+    };
     let target = to.join("tasks.db");
     let mut copy = connect(&target, OpenFlags::SQLITE_OPEN_CREATE)?;
-    Backup::new(&source, &mut copy)?.run_to_completion(1000, std::time::Duration::ZERO, None)?;
+    // All in one step: between two, a writer makes it begin again, and a busy server never lets it end.
+    if !matches!(Backup::new(&source, &mut copy)?.step(-1)?, StepResult::Done) {
+        bail!("{} is locked by another program", path.display());
+    }
+    source.execute_batch("ROLLBACK")?;
     copy.pragma_update(None, "journal_mode", "DELETE")?;
-    copy_blobs(&from, &blobs)?;
-    let used = retention::used_blobs(&copy)?;
     blobs.sweep(&used, std::time::Duration::ZERO)?;
     copy.close().map_err(|(_, error)| error)?;
-    for path in [&target, to] {
+    for path in [&target, &to.join("blobs"), to] {
         fs::File::open(path)?.sync_all()?;
     }
     check(to)
 }
 
-fn copy_blobs(from: &Blobs, to: &Blobs) -> anyhow::Result<()> {
+/// Copies those of `used` that are not there yet; false if one of them is gone.
+fn copy_blobs(from: &Blobs, to: &Blobs, used: &HashSet<Hash>) -> anyhow::Result<bool> {
     let there: HashSet<_> = to.all()?.into_iter().map(|(hash, _)| hash).collect();
-    for (hash, path) in from.all()? {
-        if there.contains(&hash) {
+    let mut whole = true;
+    for hash in used.difference(&there) {
+        let (path, target) = (from.path(hash), to.path(hash));
+        // A link costs nothing and is safe: a blob is never written again.
+        if fs::hard_link(&path, &target).is_ok() {
             continue;
         }
-        // A link costs nothing and is safe: a blob is never written again.
-        if fs::hard_link(&path, to.path(&hash)).is_err() && path.exists() {
-            fs::copy(&path, to.path(&hash)).with_context(|| path.display().to_string())?;
+        let copied = fs::copy(&path, &target).and_then(|_| fs::File::open(&target)?.sync_all());
+        match copied {
+            Err(error) if error.kind() == ErrorKind::NotFound => whole = false,
+            copied => copied.with_context(|| path.display().to_string())?,
         }
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// What a repair did.
@@ -176,6 +200,13 @@ pub fn repair(data_dir: &Path) -> anyhow::Result<Repaired> {
     let mut saved = Vec::new();
     for table in TABLES {
         saved.push((table, save(&damaged, &mut new, table)?));
+    }
+    // A damaged page may still be a page. One such row would keep all others from being listed.
+    for (row, _) in rows::unreadable(&new)? {
+        new.execute("DELETE FROM tasks WHERE rowid = ?", [row])?;
+        if let Some((_, tasks)) = saved.first_mut() {
+            *tasks -= 1;
+        }
     }
     new.close().map_err(|(_, error)| error)?;
     drop(damaged);

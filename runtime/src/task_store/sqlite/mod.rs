@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 pub use retention::Retention;
@@ -51,12 +52,12 @@ pub enum OpenError {
         why: String,
     },
     /// It is another program's file, or of another version.
-    #[error("task store {path}: {source}; move it away, or give --data-dir another directory")]
+    #[error("task store {path}: {what}; move it away, or give --data-dir another directory")]
     Unsuitable {
         /// Which file.
         path: PathBuf,
-        /// What it is.
-        source: schema::Unsuitable,
+        /// What it is. Not called `source`: it would be told twice.
+        what: schema::Unsuitable,
     },
     /// Files cannot be made or read.
     #[error("task store {path}: {why}")]
@@ -87,12 +88,18 @@ impl SqliteStore {
         let path = dir.path().join("tasks.db");
         let unusable = |why: String| OpenError::Unusable { path: path.clone(), why };
         let blobs_dir = dir.path().join("blobs");
-        let blobs = Blobs::open(blobs_dir.clone()).map_err(|error| unusable(error.to_string()))?;
+        let blobs = Blobs::open(blobs_dir.clone()).map_err(|error| OpenError::Unusable {
+            path: blobs_dir.clone(),
+            why: format!("{error}; it must be a directory that this user can write to"),
+        })?;
         let db = match fs::symlink_metadata(&path) {
             Ok(found) => existing(&path, &found)?,
             Err(_) => {
-                if blobs.all().is_ok_and(|all| !all.is_empty()) {
-                    let why = "it is gone, and blobs/ still holds what it named: put it back".to_owned();
+                // A log that is left would be taken for that of the new one.
+                let log = fs::metadata(dir.path().join("tasks.db-wal")).is_ok_and(|found| found.len() > 0);
+                if log || blobs.all().is_ok_and(|all| !all.is_empty()) {
+                    let what = if log { "tasks.db-wal" } else { "blobs/" };
+                    let why = format!("it is gone, and {what} still holds what belongs to it: put it back");
                     return Err(OpenError::Damaged { path, why });
                 }
                 new(dir.path(), &path).map_err(|error| unusable(error.to_string()))?
@@ -164,9 +171,9 @@ fn existing(path: &Path, found: &fs::Metadata) -> Result<Connection, OpenError> 
         return Err(damaged("it is empty".to_owned()));
     }
     let db = connect(path, OpenFlags::empty()).map_err(|error| damaged(error.to_string()))?;
-    schema::recognise(&db).map_err(|source| match source {
+    schema::recognise(&db).map_err(|what| match what {
         schema::Unsuitable::Damaged(why) => damaged(why),
-        source => OpenError::Unsuitable { path: path.to_owned(), source },
+        what => OpenError::Unsuitable { path: path.to_owned(), what },
     })?;
     if found.len() <= CHECKED_AT_START {
         let verdict = maintenance::quick_check(&db).map_err(|error| damaged(error.to_string()))?;
@@ -192,7 +199,11 @@ fn new(dir: &Path, path: &Path) -> anyhow::Result<Connection> {
 fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    Connection::open_with_flags(path, flags | more)
+    let db = Connection::open_with_flags(path, flags | more)?;
+    // The log goes into the database when the writer says so. Otherwise a file that was only looked at, and
+    // refused, would be changed by closing it.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(db)
 }
 
 /// The task that was submitted under `key`, and the fingerprint of its submission.

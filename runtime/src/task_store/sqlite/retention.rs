@@ -42,8 +42,15 @@ impl SqliteStore {
                 break;
             }
         }
-        while self.size().await? > retention.bytes {
-            if self.remove(i64::MAX, BATCH as u64, &mut removed).await? == 0 {
+        loop {
+            let size = self.size().await?;
+            if size <= retention.bytes {
+                break;
+            }
+            // Half as many as it takes if all are of one size, because they are not.
+            let share = (size - retention.bytes) as f64 / size as f64 / 2.0;
+            let count = (self.finished().await? as f64 * share) as u64;
+            if self.remove(i64::MAX, count.clamp(1, BATCH as u64), &mut removed).await? == 0 {
                 break;
             }
         }
@@ -53,6 +60,11 @@ impl SqliteStore {
             self.writer.write(|db| db.execute_batch("PRAGMA incremental_vacuum(20000)")).await?;
         }
         Ok(removed)
+    }
+
+    async fn finished(&self) -> Result<u64, Error> {
+        let count = "SELECT count(*) FROM tasks WHERE completed IS NOT NULL";
+        self.readers.read(move |db| db.query_row(count, [], |row| row.get(0))).await
     }
 
     /// Removes some of the tasks that ended first, and the blobs that nothing else names.

@@ -277,6 +277,19 @@ pub fn unfinished(db: &Connection) -> rusqlite::Result<Vec<Task>> {
     select.query_map([], task)?.collect()
 }
 
+/// Rows of tasks that do not hold what they should, and why.
+pub fn unreadable(db: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
+    let mut select = db.prepare(&format!("SELECT rowid, {COLUMNS} FROM tasks"))?;
+    let mut rows = select.query([])?;
+    let mut unreadable = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Err(error) = task(row) {
+            unreadable.push((row.get("rowid")?, error.to_string()));
+        }
+    }
+    Ok(unreadable)
+}
+
 /// Tasks, newest first.
 pub fn list(db: &Connection, query: &Query) -> rusqlite::Result<Vec<Task>> {
     let mut sql = format!("SELECT {COLUMNS} FROM tasks WHERE tenant = :tenant AND id < :before");

@@ -1,0 +1,119 @@
+//! Disks that are full or fail, below a server's data directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::checkout;
+use crate::server::{self, Server, scratch};
+
+/// A directory whose disk does what a test says. It goes with the test.
+pub struct Disk {
+    dir: PathBuf,
+    mounted: bool,
+}
+
+impl Disk {
+    /// A small file system of its own where this process may mount one, else a pretended one.
+    pub fn small(mebibytes: u32) -> Disk {
+        let mut disk = Disk::pretended();
+        fs::create_dir_all(disk.data_dir()).expect("a directory");
+        let size = format!("size={mebibytes}m");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(disk.data_dir());
+        let wanted = std::env::var_os("OMNIMIND_TEST_NO_MOUNT").is_none();
+        disk.mounted = wanted && mount.output().is_ok_and(|mount| mount.status.success());
+        disk
+    }
+
+    /// One that fails by a library that is preloaded into the server.
+    pub fn pretended() -> Disk {
+        let dir = scratch("disk");
+        fs::create_dir_all(&dir).expect("a directory");
+        let dir = fs::canonicalize(dir).expect("a directory");
+        Disk { dir, mounted: false }
+    }
+
+    /// Where a server's data goes.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Starts a server on it.
+    pub fn serve(&self, arguments: &[&str]) -> Result<Server, String> {
+        let mut command = server::command(&self.data_dir());
+        command.args(arguments);
+        if !self.mounted {
+            let library = self.dir.join("bad-disk.so");
+            if !library.exists() {
+                make_shim(&library);
+            }
+            command.env("LD_PRELOAD", library).env("BAD_DISK", &self.dir);
+        }
+        Server::launch(command, &self.data_dir())
+    }
+
+    /// Takes all the room there is, or gives it back.
+    pub fn fill(&self, full: bool) {
+        let filler = self.data_dir().join("filler");
+        match (self.mounted, full) {
+            (false, _) => self.tell("full", full),
+            (true, false) => fs::remove_file(filler).expect("it is there"),
+            (true, true) => {
+                let mut filler =
+                    OpenOptions::new().create(true).append(true).open(filler).expect("a file");
+                for piece in [1 << 20, 1 << 10, 1] {
+                    let piece = vec![0; piece];
+                    let error = loop {
+                        if let Err(error) = filler.write_all(&piece) {
+                            break error;
+                        }
+                    };
+                    assert_eq!(error.kind(), ErrorKind::StorageFull);
+                }
+            }
+        }
+    }
+
+    /// Lets fsync fail, or no longer.
+    pub fn fail_syncs(&self, fail: bool) {
+        assert!(!self.mounted, "a real disk does not fail when it is told to");
+        self.tell("no-sync", fail);
+    }
+
+    /// Lets writes fail, or no longer.
+    pub fn fail_writes(&self, fail: bool) {
+        assert!(!self.mounted, "a real disk does not fail when it is told to");
+        self.tell("no-write", fail);
+    }
+
+    fn tell(&self, what: &str, on: bool) {
+        let path = self.dir.join(what);
+        match on {
+            true => drop(File::create(path).expect("a file")),
+            false => fs::remove_file(path).expect("it is there"),
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.mounted {
+            let _ = Command::new("umount").arg("-l").arg(self.data_dir()).status();
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Makes the library of `bad_disk.c`.
+fn make_shim(library: &Path) {
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-o"])
+        .arg(library)
+        .arg(checkout().join("tests/src/bad_disk.c"))
+        .arg("-ldl")
+        .output()
+        .expect("this test needs a C compiler called cc: apt-get install gcc");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
