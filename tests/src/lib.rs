@@ -2,6 +2,7 @@
 
 pub mod bombs;
 pub mod server;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
