@@ -59,13 +59,17 @@ pub async fn upload(
     let components = app.components.clone();
     let digest = Digest::of(&bytes);
     // To its end, whether the client waits or not: it is kept or it is not.
+    let waits = preference(&headers, "respond-async").is_none();
+    if !waits {
+        // Before it begins: a refusal that comes at once must find it noted.
+        app.components.compiling(tenant, digest);
+    }
     let upload = tokio::spawn(async move {
         let uploaded = components.upload(tenant, Arc::from(&*bytes), name, metadata).await;
         components.compiled(tenant, digest, uploaded.as_ref().err());
         uploaded
     });
-    if preference(&headers, "respond-async").is_some() {
-        app.components.compiling(tenant, digest);
+    if !waits {
         return Ok(json::answer(StatusCode::ACCEPTED, &json!({"digest": digest, "status": "compiling"})));
     }
     let (info, new) = upload.await.map_err(Problem::internal)??;
