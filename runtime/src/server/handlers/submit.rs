@@ -25,7 +25,7 @@ use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::server::submission::TaskJson;
-use crate::task::{Capability, Digest, Grants, Record, Spec, State as TaskState, Task, TaskId};
+use crate::task::{Capability, Digest, Grants, Object, Record, Spec, State as TaskState, Task, TaskId};
 use crate::task_store::Idempotency;
 
 /// What a request says of a task, before it is checked against components, limits and grants.
@@ -86,7 +86,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
     match received::receive(app, request).await? {
         Received::Json(whole) => {
             query.end("wait, dry_run")?;
-            let mut task: TaskJson = json::parse(&whole.bytes)?;
+            let Object(mut task): Object<TaskJson> = json::parse(&whole.bytes)?;
             let input = task.take_input()?.unwrap_or_default();
             Ok(Wanted { task, component: None, input })
         }
@@ -103,7 +103,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
             let component = received::take(&mut parts, "component");
             let input = received::take(&mut parts, "input");
             let mut task = match received::take(&mut parts, "task") {
-                Some(text) => json::parse::<TaskJson>(&text)?,
+                Some(text) => json::parse::<Object<TaskJson>>(&text)?.0,
                 None => TaskJson::default(),
             };
             received::end(&parts, "component, input, task")?;
