@@ -16,7 +16,6 @@ use super::components::no_component;
 use super::received::{self, Received};
 use super::tasks::{finished, record};
 use crate::components::{About, limits_of};
-use crate::executor::Interface;
 use crate::limits::{Budget, Limits, Mode};
 use crate::scheduler::{Accepted, Ended, Submission, Submitted};
 use crate::server::App;
@@ -296,9 +295,8 @@ async fn explain(
         }
         // Looked at and not kept.
         Some(bytes) => {
-            let component = app.engines.component(Arc::from(&*bytes)).await?;
-            let capabilities = Interface::of(&component)?.capabilities;
-            (component.digest.to_string(), capabilities.into_iter().collect())
+            let (component, interface) = app.components.inspect(Arc::from(&*bytes)).await?;
+            (component.digest.to_string(), interface.capabilities.into_iter().collect())
         }
     };
     let grants = effective_grants(&task, app.config.mode);
