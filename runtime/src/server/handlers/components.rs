@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::json;
 
+use super::Segment;
 use super::received::{self, Received};
 use crate::engine::Metadata;
 use crate::server::App;
@@ -58,12 +59,12 @@ pub async fn upload(
     received::check_declared(&bytes, declared.as_deref(), Some(&headers))?;
     let components = app.components.clone();
     let digest = Digest::of(&bytes);
-    // To its end, whether the client waits or not: it is kept or it is not.
     let waits = preference(&headers, "respond-async").is_none();
     if !waits {
         // Before it begins: a refusal that comes at once must find it noted.
         app.components.compiling(tenant, digest);
     }
+    // To its end, whether the client waits or not: it is kept or it is not.
     let upload = tokio::spawn(async move {
         let uploaded = components.upload(tenant, Arc::from(&*bytes), name, metadata).await;
         components.compiled(tenant, digest, uploaded.as_ref().err());
@@ -88,7 +89,7 @@ pub async fn list(
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(reference): Path<String>,
+    Segment(reference): Segment,
 ) -> Result<Response<Body>> {
     if let Some(info) = app.components.find(tenant, &reference) {
         return Ok(json::answer(StatusCode::OK, &info));
@@ -106,7 +107,7 @@ pub async fn show(
 pub async fn remove(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(reference): Path<String>,
+    Segment(reference): Segment,
 ) -> Result<Response<Body>> {
     let (digest, _) = app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
     if app.scheduler.uses(tenant, &digest) {

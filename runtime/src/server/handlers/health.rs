@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::Segment;
 use crate::server::App;
 use crate::server::gate::Tenant;
 use crate::server::health::{Check, Overall};
@@ -30,7 +31,7 @@ pub async fn all(State(app): State<Arc<App>>, tenant: Option<Extension<Tenant>>)
 pub async fn one(
     State(app): State<Arc<App>>,
     tenant: Option<Extension<Tenant>>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Response<Body>> {
     let report = app.health.report();
     let check = report.checks.iter().find(|check| check.name == name);

@@ -8,8 +8,24 @@ mod received;
 pub mod submit;
 pub mod tasks;
 
+use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+
+use super::problem::Problem;
+
+/// What stands in a path where the route has a name; what is not UTF-8 names nothing.
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Problem> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Segment(text)).map_err(|error| Problem::not_found(error.body_text()))
+    }
+}
 
 /// The media type of a request, without its parameters, in lower case.
 fn media_type(headers: &HeaderMap) -> String {

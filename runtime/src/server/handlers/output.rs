@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, Request, Response};
 use bytes::Bytes;
 use serde_json::json;
 
+use super::Segment;
 use super::events::{Line, stream};
 use super::tasks::task;
 use crate::scheduler::Live;
@@ -31,7 +32,7 @@ fn raw(bytes: Vec<u8>, media_type: &'static str) -> Response<Body> {
 pub async fn output(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     if task.state.status != Status::Completed {
@@ -51,7 +52,7 @@ pub async fn output(
 pub async fn logs(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;

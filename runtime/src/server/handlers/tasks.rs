@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::Segment;
 use crate::scheduler::{Cancelled, Ended};
 use crate::server::App;
 use crate::server::gate::Tenant;
@@ -118,7 +119,7 @@ pub(super) fn finished(ended: &Ended) -> Record {
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     Ok(json::answer(StatusCode::OK, &record(&app, tenant, task_id(&id)?).await?))
 }
@@ -127,7 +128,7 @@ pub async fn show(
 pub async fn progress(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     let TaskState { progress, status, message, .. } = &task.state;
@@ -142,7 +143,7 @@ pub async fn progress(
 pub async fn history(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     Ok(json::answer(StatusCode::OK, &json!({"task_id": task.id, "events": task.state.history})))
@@ -152,7 +153,7 @@ pub async fn history(
 pub async fn analytics(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, tenant, &id).await?;
     let TaskState { status, attempts, interruptions, receipt, completed, .. } = &task.state;
@@ -205,7 +206,7 @@ pub async fn summary(
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
