@@ -95,7 +95,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let user = auth.user().to_owned();
     let (ending, ends) = watch::channel(false);
     let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
-    let app = Arc::new(App::new(config, auth, scheduler, components, engines, bus, health, ends));
+    let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
     Ok(Serving { address, data_dir, user, runtime, app, store, listener, ending, _guests: guests })
 }
 

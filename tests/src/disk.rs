@@ -61,8 +61,7 @@ impl Disk {
             (false, _) => self.tell("full", full),
             (true, false) => fs::remove_file(filler).expect("it is there"),
             (true, true) => {
-                let mut filler =
-                    OpenOptions::new().create(true).append(true).open(filler).expect("a file");
+                let mut filler = OpenOptions::new().create(true).append(true).open(filler).expect("a file");
                 for piece in [1 << 20, 1 << 10, 1] {
                     let piece = vec![0; piece];
                     let error = loop {

@@ -3,6 +3,7 @@
 pub mod bombs;
 pub mod disk;
 pub mod server;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -139,8 +139,8 @@ impl Components {
         {
             return Ok((info, false));
         }
-        let component = self.engines.component(bytes.clone()).await?;
-        let about = Arc::new(describe(&component, &bytes, metadata)?);
+        let (component, interface) = self.inspect(bytes.clone()).await?;
+        let about = Arc::new(describe(&component, interface, &bytes, metadata)?);
         let created = jiff::Timestamp::now().as_millisecond();
         let stored = StoredComponent {
             tenant: tenant.to_owned(),
@@ -162,6 +162,20 @@ impl Components {
             info.name = Some(name);
         }
         info.map(|info| (info, new)).ok_or_else(|| task_store::Error::Closed.into())
+    }
+
+    /// Compiles `bytes` and sees that they can run here, but for capabilities. Keeps nothing.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of the bytes.
+    pub async fn inspect(&self, bytes: Arc<[u8]>) -> Result<(Arc<Component>, Interface), Refusal> {
+        let component = self.engines.component(bytes).await?;
+        let interface = Interface::of(&component)?;
+        if interface.capabilities.is_empty() {
+            // Its interfaces are known; whether their functions are, and of what type, linking tells.
+            self.executor.prepare(component.clone())?;
+        }
+        Ok((component, interface))
     }
 
     /// The component that `reference`, a name or a digest, leads `tenant` to.
@@ -281,8 +295,13 @@ impl Registry {
     }
 }
 
-fn describe(component: &Component, bytes: &[u8], given: Option<Metadata>) -> Result<About, Refusal> {
-    let Interface { kind, imports, exports, capabilities } = Interface::of(component)?;
+fn describe(
+    component: &Component,
+    interface: Interface,
+    bytes: &[u8],
+    given: Option<Metadata>,
+) -> Result<About, Refusal> {
+    let Interface { kind, imports, exports, capabilities } = interface;
     let metadata = match given {
         Some(metadata) => metadata,
         None => Metadata::of(bytes)?.unwrap_or_default(),

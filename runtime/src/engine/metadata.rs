@@ -7,7 +7,7 @@ use wasmparser::{Parser, Payload};
 
 use super::{Code, Refusal};
 use crate::limits::{Mode, Requested};
-use crate::task::Grants;
+use crate::task::{Grants, Object};
 
 /// The section's name.
 const SECTION: &str = "omnimind:component";
@@ -32,7 +32,7 @@ pub struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<serde_json::Map<String, serde_json::Value>>,
     /// What it would like to be granted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "Object::optional")]
     pub grants: Option<Grants>,
     /// The limits it would like.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -49,7 +49,8 @@ impl Metadata {
         if text.len() > MAX_BYTES {
             return Err(refuse(format!("{} bytes, {MAX_BYTES} are allowed", text.len())));
         }
-        let metadata: Metadata = serde_json::from_slice(text).map_err(|error| refuse(error.to_string()))?;
+        let read = serde_json::from_slice(text).map_err(|error| refuse(error.to_string()));
+        let Object(metadata): Object<Metadata> = read?;
         let length = metadata.description.as_ref().map_or(0, String::len);
         if length > MAX_DESCRIPTION {
             return Err(refuse(format!("description: {length} bytes, {MAX_DESCRIPTION} are allowed")));

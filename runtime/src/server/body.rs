@@ -29,6 +29,9 @@ const BUDGET_KIB: usize = 1 << 20;
 /// Bodies up to this size are not counted.
 const SMALL: u64 = 64 << 10;
 
+/// Least that a body takes at once, in KiB.
+const STEP_KIB: u64 = 256;
+
 /// What is read of a body that is refused, so that a client that writes before it reads sees the answer.
 const DRAIN: usize = 4 << 20;
 
@@ -65,23 +68,40 @@ impl Bodies {
             drain(body).await;
             return Err(Problem::too_large(what, limit));
         }
-        let place =
-            match declared.unwrap_or(limit as u64) {
-                0..=SMALL => None,
-                length => {
-                    let kib = u32::try_from(length >> 10).unwrap_or(u32::MAX);
-                    let place = self.0.clone().try_acquire_many_owned(kib);
-                    Some(place.map_err(|_| {
-                        Problem::overloaded("many large bodies are being read at this moment")
-                    })?)
-                }
-            };
-        let bytes = read(body, what, limit).await?;
-        Ok(Whole { bytes, _place: place })
+        let mut place = Place { budget: self.0.clone(), held: None };
+        place.cover(declared.unwrap_or_default())?;
+        let bytes = read(body, what, limit, &mut place).await?;
+        Ok(Whole { bytes, _place: place.held })
     }
 }
 
-async fn read(mut body: Body, what: &str, limit: usize) -> Result<Bytes> {
+/// What a body has of the memory for bodies.
+struct Place {
+    budget: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Sees that a body of `bytes` has its place; one of unknown length gets it as it grows.
+    fn cover(&mut self, bytes: u64) -> Result<()> {
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
+        let wanted = bytes.div_ceil(1 << 10);
+        if bytes <= SMALL || wanted <= held {
+            return Ok(());
+        }
+        let more = u32::try_from((wanted - held).max(STEP_KIB)).unwrap_or(u32::MAX);
+        let more = self.budget.clone().try_acquire_many_owned(more);
+        let more =
+            more.map_err(|_| Problem::overloaded("many large bodies are being read at this moment"))?;
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        Ok(())
+    }
+}
+
+async fn read(mut body: Body, what: &str, limit: usize, place: &mut Place) -> Result<Bytes> {
     let begun = Instant::now();
     let mut whole = BytesMut::new();
     let mut first = None::<Bytes>;
@@ -97,9 +117,14 @@ async fn read(mut body: Body, what: &str, limit: usize) -> Result<Bytes> {
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Problem::timeout(format!("{what} ended early: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > limit {
+        let length = whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len();
+        if length > limit {
             drain(body).await;
             return Err(Problem::too_large(what, limit));
+        }
+        if let Err(problem) = place.cover(length as u64) {
+            drain(body).await;
+            return Err(problem);
         }
         // Most bodies come in one piece, which need not be copied.
         match first.take() {

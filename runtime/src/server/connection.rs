@@ -157,20 +157,28 @@ impl Drop for Counted {
     }
 }
 
-/// A stream whose writes fail when the other side takes nothing for [`STALLED`].
+/// Bytes by which a connection has shown which protocol it speaks: the preface of HTTP/2.
+const PREFACE: usize = 24;
+
+/// A stream whose writes fail when the other side takes nothing for [`STALLED`], and whose reads fail when
+/// it does not say within [`HEAD`] which protocol it speaks: hyper waits for that without end.
 struct Guarded {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Until then it is to begin, and how much of that was read.
+    opening: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Guarded {
     fn new(stream: TcpStream) -> Guarded {
-        Guarded { stream, stalled: None }
+        Guarded { stream, stalled: None, opening: Some((Box::pin(sleep(HEAD)), 0)) }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
+            // What is answered has begun.
+            self.opening = None;
             return written;
         }
         let stalled =
@@ -186,7 +194,19 @@ impl AsyncRead for Guarded {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some((due, seen)) = &mut self.opening {
+            if read.is_pending() {
+                ready!(due.as_mut().poll(cx));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")));
+            }
+            *seen += buf.filled().len() - before;
+            if *seen >= PREFACE {
+                self.opening = None;
+            }
+        }
+        read
     }
 }
 

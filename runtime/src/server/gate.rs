@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
 use tower_service::Service;
 
@@ -23,10 +23,9 @@ pub async fn answer(
     address: IpAddr,
     mut request: Request<Body>,
 ) -> Response<Body> {
-    let admitted = match same_origin(&app, request.headers(), request.uri()) {
-        Err(problem) => Err(problem),
-        Ok(()) => admit(&app, &request, address),
-    };
+    let admitted = one_host(request.headers(), request.version())
+        .and_then(|()| same_origin(&app, request.headers(), request.uri()))
+        .and_then(|()| admit(&app, &request, address));
     let mut response = match admitted {
         Ok(tenant) => {
             if let Some(tenant) = tenant {
@@ -55,6 +54,18 @@ fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<&
 fn is_open(method: &Method, path: &str) -> bool {
     let reading = method == Method::GET || method == Method::HEAD;
     reading && (path == "/" || path == "/api/v1/health" || path.starts_with("/api/v1/health/"))
+}
+
+/// RFC 9112, section 3.2: a request that names no host, or two, could be read in two ways.
+fn one_host(headers: &HeaderMap, version: Version) -> Result<()> {
+    let needed = usize::from(version == Version::HTTP_11);
+    match headers.get_all(HOST).iter().count() {
+        count if (needed..=1).contains(&count) => Ok(()),
+        count => {
+            let detail = format!("the request has {count} Host headers, HTTP/1.1 wants one");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail))
+        }
+    }
 }
 
 /// Refuses what a web page of somebody else makes a browser send.

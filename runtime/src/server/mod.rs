@@ -30,7 +30,6 @@ pub use problem::Problem;
 
 use crate::components::Components;
 use crate::config::Config;
-use crate::engine::Engines;
 use crate::events::Bus;
 use crate::scheduler::Scheduler;
 
@@ -44,8 +43,6 @@ pub struct App {
     pub scheduler: Scheduler,
     /// What tasks are made of.
     pub components: Arc<Components>,
-    /// What compiles, for those who only ask.
-    pub engines: Arc<Engines>,
     /// What happens.
     pub bus: Bus,
     /// How everything is.
@@ -57,19 +54,17 @@ pub struct App {
 
 impl App {
     /// Puts the parts together. `ending` becomes true when the server is to end.
-    #[allow(clippy::too_many_arguments, reason = "the composition root's one call")]
     pub fn new(
         config: Config,
         auth: Auth,
         scheduler: Scheduler,
         components: Arc<Components>,
-        engines: Arc<Engines>,
         bus: Bus,
         health: Arc<Health>,
         ending: watch::Receiver<bool>,
     ) -> App {
         let bodies = body::Bodies::default();
-        App { config, auth, scheduler, components, engines, bus, health, bodies, ending }
+        App { config, auth, scheduler, components, bus, health, bodies, ending }
     }
 }
 

@@ -49,7 +49,8 @@ impl Query {
             std::mem::take(&mut self.0).into_iter().partition(|(name, _)| name.starts_with(prefix));
         self.0 = rest;
         let taken: Vec<(String, String)> = taken;
-        taken.into_iter().map(|(name, value)| (name.trim_start_matches(prefix).to_owned(), value)).collect()
+        let rest = |name: String| name.strip_prefix(prefix).unwrap_or_default().to_owned();
+        taken.into_iter().map(|(name, value)| (rest(name), value)).collect()
     }
 
     /// Takes a parameter that is `true` or `false`.

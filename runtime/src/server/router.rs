@@ -30,7 +30,7 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/v1/health/{check}", get(health::one)),
         ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),
     ];
-    let mut router = Router::new().route("/", get(welcome));
+    let mut router = Router::new().route("/", get(welcome).fallback(wrong_method));
     for (path, methods) in routes {
         let methods = methods.fallback(wrong_method);
         router = router.route(&format!("{path}/"), methods.clone()).route(path, methods);

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::problem::{Problem, Result};
 use super::query::Query;
-use crate::task::{Digest, FailureKind, Grants, Priority, Retry};
+use crate::task::{Digest, FailureKind, Grants, Object, Priority, Retry};
 
 const MAX_DESCRIPTION: usize = 4096;
 const MAX_METADATA: usize = 64 << 10;
@@ -42,8 +42,9 @@ pub struct TaskJson {
     pub priority: Priority,
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
+    #[serde(default, deserialize_with = "Object::optional")]
     pub grants: Option<Grants>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Object::required")]
     retry: RetryJson,
     #[serde(default)]
     pub deterministic: bool,

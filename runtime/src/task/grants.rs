@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Object;
+
 /// What a submission asks for, and what a task is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,7 +18,7 @@ pub struct Grants {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inference: Vec<String>,
     /// Collections of vectors.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "Object::optional")]
     pub vector_memory: Option<VectorMemory>,
     /// Origins, as in `https://api.example.com`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

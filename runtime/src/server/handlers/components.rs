@@ -57,14 +57,18 @@ pub async fn upload(
     }
     let digest = received::digest(&bytes, declared.as_deref(), Some(&headers))?;
     let components = app.components.clone();
+    let waits = preference(&headers, "respond-async").is_none();
+    if !waits {
+        // Before it begins: a refusal that comes at once must find it noted.
+        app.components.compiling(tenant, digest);
+    }
     // To its end, whether the client waits or not: it is kept or it is not.
     let upload = tokio::spawn(async move {
         let uploaded = components.upload(tenant, digest, Arc::from(&*bytes), name, metadata).await;
         components.compiled(tenant, digest, uploaded.as_ref().err());
         uploaded
     });
-    if preference(&headers, "respond-async").is_some() {
-        app.components.compiling(tenant, digest);
+    if !waits {
         return Ok(json::answer(StatusCode::ACCEPTED, &json!({"digest": digest, "status": "compiling"})));
     }
     let (info, new) = upload.await.map_err(Problem::internal)??;

@@ -15,16 +15,15 @@ use axum::http::request::Parts;
 
 use crate::server::problem::Problem;
 
-/// The variable segment of a path. One that is not text names nothing.
+/// What stands in a path where the route has a name; what is not UTF-8 names nothing.
 pub struct Segment(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(segment)| Segment(segment))
-            .map_err(|_| Problem::not_found("there is nothing of that name"))
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(text)| Segment(text)).map_err(|error| Problem::not_found(error.body_text()))
     }
 }
 

@@ -16,7 +16,6 @@ use super::components::no_component;
 use super::received::{self, Received};
 use super::tasks::{finished, record};
 use crate::components::{About, limits_of};
-use crate::executor::Interface;
 use crate::limits::{Budget, Limits, Mode};
 use crate::scheduler::{Accepted, Ended, Submission, Submitted};
 use crate::server::App;
@@ -26,7 +25,7 @@ use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::server::submission::TaskJson;
-use crate::task::{Capability, Digest, Grants, Record, Spec, State as TaskState, Task, TaskId};
+use crate::task::{Capability, Digest, Grants, Object, Record, Spec, State as TaskState, Task, TaskId};
 use crate::task_store::Idempotency;
 
 /// What a request says of a task, before it is checked against components, limits and grants.
@@ -93,7 +92,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
     match received::receive(app, request).await? {
         Received::Json(whole) => {
             query.end("wait, dry_run")?;
-            let mut task: TaskJson = heavy(whole.bytes.len(), || json::parse(&whole.bytes))?;
+            let Object(mut task): Object<TaskJson> = heavy(whole.bytes.len(), || json::parse(&whole.bytes))?;
             let input = heavy(whole.bytes.len(), || task.take_input())?.unwrap_or_default();
             Ok(Wanted { task, component: None, input })
         }
@@ -110,7 +109,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
             let component = received::take(&mut parts, "component");
             let input = received::take(&mut parts, "input");
             let mut task = match received::take(&mut parts, "task") {
-                Some(text) => heavy(text.len(), || json::parse::<TaskJson>(&text))?,
+                Some(text) => heavy(text.len(), || json::parse::<Object<TaskJson>>(&text))?.0,
                 None => TaskJson::default(),
             };
             received::end(&parts, "component, input, task")?;
@@ -304,9 +303,8 @@ async fn explain(
         }
         // Looked at and not kept.
         Some((_, bytes)) => {
-            let component = app.engines.component(Arc::from(&*bytes)).await?;
-            let capabilities = Interface::of(&component)?.capabilities;
-            (component.digest.to_string(), capabilities.into_iter().collect())
+            let (component, interface) = app.components.inspect(Arc::from(&*bytes)).await?;
+            (component.digest.to_string(), interface.capabilities.into_iter().collect())
         }
     };
     let grants = effective_grants(&task, app.config.mode);
