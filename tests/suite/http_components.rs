@@ -248,3 +248,15 @@ fn names_are_plain_and_digests_are_checked() {
     content("sha-256=:AAAA:").problem(422, "invalid_request");
     upload("nmae=x").send().problem(422, "invalid_request");
 }
+
+#[test]
+fn a_component_that_came_with_a_refused_submission_is_not_kept() {
+    let server = Server::start();
+    let echo = guest("hostile/echo");
+    let submit = |query: &str| server.request("POST", &format!("/api/tasks/?{query}")).wasm(&echo).send();
+    submit("limits.fuel=0").problem(422, "invalid_request");
+    submit("durable=false").problem(422, "invalid_request");
+    assert_eq!(server.get("/api/components/").json()["components"].as_array().map(Vec::len), Some(0));
+    assert_eq!(submit("wait=10s").status, 200);
+    assert_eq!(server.get("/api/components/").json()["components"].as_array().map(Vec::len), Some(1));
+}

@@ -37,6 +37,8 @@ pub(super) struct Inner {
     /// Kept while it waits, where it is small or nowhere else.
     pub input: Option<Arc<[u8]>>,
     log: Vec<u8>,
+    /// The attempt that it is the log of.
+    log_attempt: u32,
     /// Names and sizes of the checkpoints.
     checkpoints: HashMap<String, u64>,
 }
@@ -53,7 +55,14 @@ pub struct Ended {
 impl Live {
     pub(super) fn new(task: Task, store: Arc<dyn TaskStore>, input: Option<Arc<[u8]>>) -> Live {
         let Task { id, tenant, created, spec, state } = task;
-        let inner = Inner { state, control: None, input, log: Vec::new(), checkpoints: HashMap::new() };
+        let inner = Inner {
+            state,
+            control: None,
+            input,
+            log: Vec::new(),
+            log_attempt: 0,
+            checkpoints: HashMap::new(),
+        };
         Live {
             id,
             tenant,
@@ -104,9 +113,10 @@ impl Live {
         self.ended.borrow().is_some()
     }
 
-    /// What the running attempt has logged from `offset` on: the head of its log.
-    pub fn log_from(&self, offset: usize) -> Vec<u8> {
-        self.inner().log.get(offset..).unwrap_or_default().to_vec()
+    /// Which attempt logged last, and what from `offset` on: the head of its log.
+    pub fn log_from(&self, offset: usize) -> (u32, Vec<u8>) {
+        let inner = self.inner();
+        (inner.log_attempt, inner.log.get(offset..).unwrap_or_default().to_vec())
     }
 
     /// Tells whenever more was logged, and when the task has ended.
@@ -123,6 +133,7 @@ impl Live {
         let mut inner = self.inner();
         inner.control = Some(control);
         inner.log.clear();
+        inner.log_attempt = inner.state.attempts;
         inner.checkpoints = checkpoints.into_iter().collect();
     }
 }

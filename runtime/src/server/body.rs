@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -65,7 +65,10 @@ impl Bodies {
         let declared =
             headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limit as u64) {
-            drain(body).await;
+            // Who asks before sending has sent nothing.
+            if !headers.contains_key(EXPECT) {
+                drain(body).await;
+            }
             return Err(Problem::too_large(what, limit));
         }
         let mut place = Place { budget: self.0.clone(), held: None };
@@ -115,7 +118,10 @@ async fn read(mut body: Body, what: &str, limit: usize, place: &mut Place) -> Re
             ))
         })?;
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|error| Problem::timeout(format!("{what} ended early: {error}")))?;
+        let frame = frame.map_err(|error| {
+            let detail = format!("{what} cannot be read: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         let length = whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len();
         if length > limit {

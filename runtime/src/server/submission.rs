@@ -90,7 +90,9 @@ impl TaskJson {
             let (name, value) = variable
                 .split_once('=')
                 .ok_or_else(|| Problem::invalid("env", "it is written NAME=VALUE"))?;
-            task.env.insert(name.to_owned(), value.to_owned());
+            if task.env.insert(name.to_owned(), value.to_owned()).is_some() {
+                return Err(Problem::invalid("env", "a name comes once"));
+            }
         }
         for (name, value) in query.take_prefixed("limits.") {
             let value = number(&format!("limits.{name}"), value)?;

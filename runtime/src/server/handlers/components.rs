@@ -29,9 +29,9 @@ pub async fn upload(
     query.end("name, digest")?;
     let headers = request.headers().clone();
     let mut metadata = None;
-    let bytes = match received::receive(&app, request).await? {
-        Received::Wasm(whole) => whole.bytes.clone(),
-        Received::Parts(mut parts, _whole) => {
+    let (bytes, body) = match received::receive(&app, request).await? {
+        Received::Wasm(whole) => (whole.bytes.clone(), whole),
+        Received::Parts(mut parts, whole) => {
             let component = received::take(&mut parts, "component");
             if let Some(given) = received::take(&mut parts, "metadata") {
                 metadata = Some(Metadata::parse(&given)?);
@@ -40,8 +40,9 @@ pub async fn upload(
                 name = Some(String::from_utf8_lossy(&given).into_owned());
             }
             received::end(&parts, "component, metadata, name")?;
-            component
-                .ok_or_else(|| Problem::invalid("component", "the part with the component is missing"))?
+            let component = component
+                .ok_or_else(|| Problem::invalid("component", "the part with the component is missing"))?;
+            (component, whole)
         }
         Received::Json(_) => {
             return Err(Problem::unsupported(
@@ -66,6 +67,7 @@ pub async fn upload(
     let upload = tokio::spawn(async move {
         let uploaded = components.upload(tenant, digest, Arc::from(&*bytes), name, metadata).await;
         components.compiled(tenant, digest, uploaded.as_ref().err());
+        drop(body);
         uploaded
     });
     if !waits {

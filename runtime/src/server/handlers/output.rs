@@ -10,9 +10,8 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::Segment;
-use super::events::{Line, stream};
+use super::events::{Gone, Line, Out, stream};
 use super::tasks::task;
-use crate::scheduler::Live;
 use crate::server::App;
 use crate::server::gate::Tenant;
 use crate::server::heavy::heavy;
@@ -66,7 +65,7 @@ pub async fn logs(
         return Ok(follow_log(app, tenant, task));
     }
     let bytes = match app.scheduler.live(tenant, task.id) {
-        Some(live) => live.log_from(0),
+        Some(live) => live.log_from(0).1,
         None => whole(app.scheduler.store_of(&task).log(tenant, task.id).await?.unwrap_or_default()),
     };
     Ok(raw(bytes, "text/plain; charset=utf-8"))
@@ -92,12 +91,13 @@ fn follow_log(app: Arc<App>, tenant: &'static str, task: crate::task::Task) -> R
             let mut logged = live.watch_log();
             loop {
                 logged.borrow_and_update();
-                // A new attempt begins a new log.
-                let now = live.task().state.attempts;
+                let (now, mut bytes) = live.log_from(sent);
                 if attempt.replace(now).is_some_and(|before| before != now) {
+                    // A new attempt begins a new log.
                     sent = 0;
+                    bytes = live.log_from(0).1;
                 }
-                sent += send(&out, &live, sent).await?;
+                sent += send(&out, bytes).await?;
                 if live.has_ended() {
                     break;
                 }
@@ -112,12 +112,8 @@ fn follow_log(app: Arc<App>, tenant: &'static str, task: crate::task::Task) -> R
     })
 }
 
-async fn send(
-    out: &super::events::Out,
-    live: &Live,
-    sent: usize,
-) -> std::result::Result<usize, super::events::Gone> {
-    let bytes = live.log_from(sent);
+/// Sends what is whole of `bytes`; how much that was.
+async fn send(out: &Out, bytes: Vec<u8>) -> std::result::Result<usize, Gone> {
     // A character may come in two pieces: its first bytes wait for the others.
     let whole = match std::str::from_utf8(&bytes) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

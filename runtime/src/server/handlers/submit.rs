@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use super::components::no_component;
 use super::received::{self, Received};
 use super::tasks::{finished, record};
-use crate::components::{About, limits_of};
+use crate::components::limits_of;
 use crate::limits::{Budget, Limits, Mode};
 use crate::scheduler::{Accepted, Ended, Submission, Submitted};
 use crate::server::App;
+use crate::server::body::Whole;
 use crate::server::gate::Tenant;
 use crate::server::heavy::heavy;
 use crate::server::json;
@@ -33,6 +34,8 @@ struct Wanted {
     task: TaskJson,
     component: Option<Sent>,
     input: Bytes,
+    /// The body's place in memory, until the task is stored.
+    _body: Whole,
 }
 
 /// A component that came with its submission.
@@ -48,7 +51,7 @@ pub async fn submit(
     let wait = query::wait(&mut query, request.headers())?;
     let dry_run = query.take_flag("dry_run")?.unwrap_or(false);
     let key = idempotency_key(request.headers())?;
-    let Wanted { task, component, input } = wanted(&app, query, request).await?;
+    let Wanted { task, component, input, _body } = wanted(&app, query, request).await?;
     task.check()?;
     if dry_run {
         return explain(&app, tenant, task, component, &input).await;
@@ -66,9 +69,16 @@ pub async fn submit(
             false => Err(idempotency_conflict()),
         };
     }
-    let (reference, digest, about) = component_of(&app, tenant, &task, component).await?;
-    let spec = spec_of(&app, task, reference, digest, &about)?;
+    let mut found = find(&app, tenant, &task, component).await?;
+    let keep = found.keep.take();
+    let spec = spec_of(&app, task, found)?;
     limits_of(&spec, app.config.mode)?.admit_input(input.len() as u64)?;
+    if let Some((name, bytes)) = keep {
+        let (components, digest) = (app.components.clone(), spec.digest);
+        // To its end, whether the client waits or not.
+        let upload = tokio::spawn(async move { components.upload(tenant, digest, bytes, name, None).await });
+        upload.await.map_err(Problem::internal)??;
+    }
     let now = Timestamp::now();
     let task = Task {
         id: TaskId::generate(),
@@ -94,7 +104,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
             query.end("wait, dry_run")?;
             let Object(mut task): Object<TaskJson> = heavy(whole.bytes.len(), || json::parse(&whole.bytes))?;
             let input = heavy(whole.bytes.len(), || task.take_input())?.unwrap_or_default();
-            Ok(Wanted { task, component: None, input })
+            Ok(Wanted { task, component: None, input, _body: whole })
         }
         Received::Wasm(whole) => {
             let declared = query.take("digest");
@@ -102,9 +112,9 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
             query.end(TaskJson::QUERY)?;
             let digest = received::digest(&whole.bytes, declared.as_deref(), Some(&headers))?;
             let input = task.take_input()?.unwrap_or_default();
-            Ok(Wanted { task, component: Some((digest, whole.bytes.clone())), input })
+            Ok(Wanted { task, component: Some((digest, whole.bytes.clone())), input, _body: whole })
         }
-        Received::Parts(mut parts, _whole) => {
+        Received::Parts(mut parts, whole) => {
             query.end("wait, dry_run")?;
             let component = received::take(&mut parts, "component");
             let input = received::take(&mut parts, "input");
@@ -128,16 +138,17 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
                 let declared = task.component.as_deref().filter(|name| name.starts_with(Digest::PREFIX));
                 sent = Some((received::digest(&bytes, declared, None)?, bytes));
             }
-            Ok(Wanted { task, component: sent, input })
+            Ok(Wanted { task, component: sent, input, _body: whole })
         }
     }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    match key.to_str() {
-        Ok(key) if !key.is_empty() && key.len() <= 255 => Ok(Some(key.to_owned())),
-        _ => Err(Problem::invalid("Idempotency-Key", "1 to 255 visible ASCII characters")),
+    let mut keys = headers.get_all("idempotency-key").iter();
+    match (keys.next().map(HeaderValue::to_str), keys.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(key)), None) if !key.is_empty() && key.len() <= 255 => Ok(Some(key.to_owned())),
+        _ => Err(Problem::invalid("Idempotency-Key", "one, of 1 to 255 visible ASCII characters")),
     }
 }
 
@@ -158,40 +169,53 @@ fn fingerprint(task: &TaskJson, component: &Option<Sent>, input: &[u8]) -> [u8; 
     *hasher.finalize().as_bytes()
 }
 
-/// The component that a submission names or brings: as it was named, its digest, and what it is.
-async fn component_of(
-    app: &Arc<App>,
-    tenant: &'static str,
-    task: &TaskJson,
-    sent: Option<Sent>,
-) -> Result<(String, Digest, Arc<About>)> {
-    let Some((digest, bytes)) = sent else {
-        let reference = task.component.clone().ok_or_else(|| {
-            Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
-        })?;
-        let (digest, about) =
-            app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
-        return Ok((reference, digest, about));
+/// The component that a submission names or brings.
+struct Found {
+    /// As it was named.
+    name: String,
+    digest: Digest,
+    capabilities: Vec<Capability>,
+    /// What is to be kept of it once the submission is known to be good: its name, and its bytes.
+    keep: Option<(Option<String>, Arc<[u8]>)>,
+}
+
+async fn find(app: &App, tenant: &'static str, task: &TaskJson, sent: Option<Sent>) -> Result<Found> {
+    let named = |name: String| {
+        let (digest, about) = app.components.resolve(tenant, &name).ok_or_else(|| no_component(&name))?;
+        Ok(Found { name, digest, capabilities: about.capabilities.clone(), keep: None })
     };
-    // Kept like an uploaded one; a name beside the bytes becomes its name.
+    let Some((digest, bytes)) = sent else {
+        return named(task.component.clone().ok_or_else(|| {
+            Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
+        })?);
+    };
+    // A name beside the bytes becomes the component's.
     let name = task.component.clone().filter(|name| !name.starts_with(Digest::PREFIX));
-    let components = app.components.clone();
-    let given = name.clone();
-    let upload =
-        tokio::spawn(async move { components.upload(tenant, digest, Arc::from(&*bytes), given, None).await });
-    let (info, _) = upload.await.map_err(Problem::internal)??;
-    Ok((name.unwrap_or_else(|| info.digest.to_string()), info.digest, info.about))
+    if name.is_none()
+        && let Ok(known) = named(digest.to_string())
+    {
+        return Ok(known);
+    }
+    let bytes: Arc<[u8]> = heavy(bytes.len(), || Arc::from(&*bytes));
+    let (_, interface) = app.components.inspect(bytes.clone()).await?;
+    Ok(Found {
+        name: name.clone().unwrap_or_else(|| digest.to_string()),
+        digest,
+        capabilities: interface.capabilities.into_iter().collect(),
+        keep: Some((name, bytes)),
+    })
 }
 
 /// The submission, completed and checked against grants and limits.
-fn spec_of(app: &App, task: TaskJson, component: String, digest: Digest, about: &About) -> Result<Spec> {
+fn spec_of(app: &App, task: TaskJson, found: Found) -> Result<Spec> {
+    let Found { name, digest, capabilities, .. } = found;
     let grants = effective_grants(&task, app.config.mode);
     let missing: Vec<Capability> =
-        about.capabilities.iter().copied().filter(|capability| !grants.allow(*capability)).collect();
+        capabilities.iter().copied().filter(|capability| !grants.allow(*capability)).collect();
     if !missing.is_empty() {
         return Err(denied(&missing));
     }
-    if let Some(capability) = about.capabilities.first() {
+    if let Some(capability) = capabilities.first() {
         let detail =
             format!("the component needs `{}`, which this omnimind does not have yet", capability.name());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "capability_unavailable", detail));
@@ -204,7 +228,7 @@ fn spec_of(app: &App, task: TaskJson, component: String, digest: Digest, about: 
         ));
     }
     Ok(Spec {
-        component,
+        component: name,
         digest,
         retry: task.retry(app.config.performance.retry_attempts),
         description: task.description,
@@ -290,23 +314,14 @@ async fn repeated(app: &App, tenant: &str, id: TaskId, wait: Option<Duration>) -
 
 /// `?dry_run=true`: what would be needed, and whether it would run now.
 async fn explain(
-    app: &Arc<App>,
+    app: &App,
     tenant: &'static str,
     task: TaskJson,
     component: Option<Sent>,
     input: &[u8],
 ) -> Result<Response<Body>> {
-    let (name, needed): (String, Vec<Capability>) = match component {
-        None => {
-            let (reference, _, about) = component_of(app, tenant, &task, None).await?;
-            (reference, about.capabilities.clone())
-        }
-        // Looked at and not kept.
-        Some((_, bytes)) => {
-            let (component, interface) = app.components.inspect(Arc::from(&*bytes)).await?;
-            (component.digest.to_string(), interface.capabilities.into_iter().collect())
-        }
-    };
+    // What came with it is looked at and not kept.
+    let Found { name, capabilities: needed, .. } = find(app, tenant, &task, component).await?;
     let grants = effective_grants(&task, app.config.mode);
     let (granted, missing): (Vec<Capability>, Vec<Capability>) =
         needed.iter().copied().partition(|capability| grants.allow(*capability));
