@@ -134,9 +134,8 @@ fn checkpoints_survive_a_kill() {
     let digest = reply.json()["digest"].as_str().expect("a digest").to_owned();
     // In a row, and in a file of its own.
     let sizes = [10, 100_000];
-    let ids = sizes.map(|size| {
-        restarts.server.submit(&json!({"component": digest, "input_text": size.to_string()}))
-    });
+    let ids = sizes
+        .map(|size| restarts.server.submit(&json!({"component": digest, "input_text": size.to_string()})));
     for id in &ids {
         restarts.server.wait_for(id, |task| task["progress"] == 50.0);
     }

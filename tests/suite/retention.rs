@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use omnimind::task::{
-    Digest, End, Grants, Log, Outcome, Failure, FailureKind, Priority, Retry, Spec, State, Task, TaskId,
+    Digest, End, Failure, FailureKind, Grants, Log, Outcome, Priority, Retry, Spec, State, Task, TaskId,
 };
 use omnimind::task_store::{DataDir, Inserted, Query, Retention, SqliteStore, TaskStore};
 use omnimind_tests::block_on;

@@ -136,7 +136,9 @@ fn nothing_acknowledged_during_a_shutdown_is_lost() {
                         let task = json!({"component": digest, "input": "x"});
                         while let Ok(reply) = server.request("POST", "/api/tasks/").json(&task).try_send() {
                             match reply.status {
-                                200 | 202 => told.push(reply.json()["task_id"].as_str().expect("an id").to_owned()),
+                                200 | 202 => {
+                                    told.push(reply.json()["task_id"].as_str().expect("an id").to_owned())
+                                }
                                 // It is ending, and says so.
                                 503 => break,
                                 _ => panic!("{reply:?}"),

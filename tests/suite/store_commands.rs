@@ -38,7 +38,10 @@ fn ids(server: &Server) -> Vec<String> {
 }
 
 fn blobs(data_dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(data_dir.join("blobs")).expect("a directory").map(|blob| blob.expect("a blob").path()).collect()
+    fs::read_dir(data_dir.join("blobs"))
+        .expect("a directory")
+        .map(|blob| blob.expect("a blob").path())
+        .collect()
 }
 
 /// A data directory in which a server ran `count` tasks, some of them with files, and ended in order.
@@ -129,7 +132,10 @@ fn a_backup_does_not_race_with_files_that_come_and_go() {
             let report = maintenance::backup(&data_dir, &to);
             fs::remove_dir_all(&to).expect("a directory");
             let problems = report.map(|report| report.problems);
-            stop.store(!matches!(&problems, Ok(problems) if problems.is_empty()) || round == 9, Ordering::Relaxed);
+            stop.store(
+                !matches!(&problems, Ok(problems) if problems.is_empty()) || round == 9,
+                Ordering::Relaxed,
+            );
             assert_eq!(problems.expect("a copy"), Vec::<String>::new(), "round {round}");
         }
     });

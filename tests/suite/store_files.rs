@@ -64,11 +64,8 @@ fn database_files(dir: &Path) -> Vec<Option<Vec<u8>>> {
 /// Asserts that no server starts on `dir`; exit code and words.
 #[track_caller]
 fn refused(dir: &Path) -> (Option<i32>, String) {
-    let mut child = server::command(dir)
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("omnimind starts");
+    let mut child =
+        server::command(dir).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("omnimind starts");
     let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
     let mut words = String::new();
     stderr.read_line(&mut words).expect("text");
@@ -103,10 +100,12 @@ fn change(dir: &Dir, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(dir.db(), bytes).expect("a file");
 }
 
+type Damage = fn(&mut Vec<u8>);
+
 #[test]
 fn a_damaged_store_is_refused_and_left_as_it_is() {
     for killed in [false, true] {
-        let damages: [(&str, fn(&mut Vec<u8>)); 7] = [
+        let damages: [(&str, Damage); 7] = [
             ("half", |bytes| bytes.truncate(bytes.len() / 2)),
             ("a few bytes", |bytes| bytes.truncate(100)),
             ("nothing", Vec::clear),
