@@ -2,9 +2,11 @@
  *
  *   DIR/full      exists: nothing that would grow a file finds room (ENOSPC)
  *   DIR/no-sync   exists: fsync and fdatasync fail (EIO)
+ *   DIR/no-sync-of-blobs   exists: only those below DIR/data/blobs
  *   DIR/no-write  exists: writes to files fail (EIO)
  *
- * Files below DIR/data are meant, not sockets and pipes.
+ * Files below DIR/data are meant, not sockets and pipes; SQLite's shared memory (NAME-shm) always finds room,
+ * because what it gives back at a start it takes again at once.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -30,23 +32,20 @@ static int told(const char *what) {
     return there;
 }
 
-static int ours(const char *path) {
+/* Whether `fd` is DIR/`part` or below it. */
+static int in(int fd, const char *part) {
     const char *dir = getenv("BAD_DISK");
-    char data[PATH_MAX];
+    char link[64], path[PATH_MAX], wanted[PATH_MAX];
     if (!dir) return 0;
-    int length = snprintf(data, sizeof data, "%s/data/", dir);
-    return strncmp(path, data, length) == 0;
-}
-
-static int file(int fd) {
-    char link[64], path[PATH_MAX];
     int before = errno;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     errno = before;
     if (length < 0) return 0;
     path[length] = 0;
-    return ours(path);
+    if (length > 4 && strcmp(path + length - 4, "-shm") == 0) return 0;
+    int prefix = snprintf(wanted, sizeof wanted, "%s/%s", dir, part);
+    return strncmp(path, wanted, prefix) == 0;
 }
 
 static off_t size(int fd) {
@@ -56,7 +55,7 @@ static off_t size(int fd) {
 
 /* The error that a write up to `end` gets, or 0. */
 static int refused(int fd, off_t end) {
-    if (!file(fd)) return 0;
+    if (!in(fd, "data")) return 0;
     if (told("no-write")) return EIO;
     if (told("full") && end > size(fd)) return ENOSPC;
     return 0;
@@ -92,11 +91,14 @@ int posix_fallocate(int fd, off_t at, off_t length) {
     int error = refused(fd, at + length);
     return error ? error : REAL(posix_fallocate)(fd, at, length);
 }
+static int unsynced(int fd) {
+    return (told("no-sync") && in(fd, "data")) || (told("no-sync-of-blobs") && in(fd, "data/blobs"));
+}
 int fsync(int fd) {
-    if (file(fd) && told("no-sync")) { errno = EIO; return -1; }
+    if (unsynced(fd)) { errno = EIO; return -1; }
     return REAL(fsync)(fd);
 }
 int fdatasync(int fd) {
-    if (file(fd) && told("no-sync")) { errno = EIO; return -1; }
+    if (unsynced(fd)) { errno = EIO; return -1; }
     return REAL(fdatasync)(fd);
 }

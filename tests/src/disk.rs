@@ -77,17 +77,21 @@ impl Disk {
 
     /// Lets fsync fail, or no longer.
     pub fn fail_syncs(&self, fail: bool) {
-        assert!(!self.mounted, "a real disk does not fail when it is told to");
         self.tell("no-sync", fail);
+    }
+
+    /// The same for the files beside the database alone.
+    pub fn fail_syncs_of_blobs(&self, fail: bool) {
+        self.tell("no-sync-of-blobs", fail);
     }
 
     /// Lets writes fail, or no longer.
     pub fn fail_writes(&self, fail: bool) {
-        assert!(!self.mounted, "a real disk does not fail when it is told to");
         self.tell("no-write", fail);
     }
 
     fn tell(&self, what: &str, on: bool) {
+        assert!(!self.mounted, "a real disk does not fail when it is told to");
         let path = self.dir.join(what);
         match on {
             true => drop(File::create(path).expect("a file")),

@@ -76,7 +76,7 @@ fn a_failed_sync_of_the_database_ends_all_writing() {
 
 #[test]
 fn a_failed_sync_of_a_file_ends_all_writing() {
-    poison(Disk::fail_syncs, |echo| json!({"component": echo, "input": "w".repeat(100_000)}));
+    poison(Disk::fail_syncs_of_blobs, |echo| json!({"component": echo, "input": "w".repeat(100_000)}));
 }
 
 #[test]

@@ -50,6 +50,8 @@ struct Told {
     acknowledged: HashMap<String, Sent>,
     /// By key; none where no whole answer came.
     keys: HashMap<String, (Sent, Option<String>)>,
+    /// Records of ends, by id.
+    ended: HashMap<String, Value>,
     broken: u64,
 }
 
@@ -118,6 +120,8 @@ fn client(server: &Server, guests: &Guests, told: &Mutex<Told>, numbers: &Atomic
         let id = record["task_id"].as_str().expect("an id").to_owned();
         if reply.status == 200 && record["status"] == "completed" {
             assert_eq!(output(&record), sent.output, "{id}");
+            let first = told.ended.entry(id.clone()).or_insert_with(|| record.clone());
+            assert_eq!(*first, record, "it ended twice");
         }
         if let Some(key) = sent.key.clone() {
             let (_, known) = told.keys.entry(key.clone()).or_insert_with(|| (sent.clone(), None));
@@ -161,8 +165,12 @@ fn all(server: &Server) -> Vec<Value> {
 }
 
 /// Asserts that a task has ended, once and as it should.
-fn judge(server: &Server, id: &str, sent: Option<&Sent>) {
+fn judge(server: &Server, id: &str, told: &Told) {
+    let sent = told.acknowledged.get(id);
     let record = server.task(id);
+    if let Some(ended) = told.ended.get(id) {
+        assert_eq!(record, *ended, "it was told to have ended, and ended again");
+    }
     let history = server.get(&format!("/api/tasks/{id}/history")).json();
     let events: Vec<&str> = history["events"]
         .as_array()
@@ -243,7 +251,7 @@ fn slow_no_acknowledged_task_is_lost_in_fifty_kills() {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
                 while let Some(id) = { work.lock().expect("no panic").pop() } {
-                    judge(&server, id, told.acknowledged.get(id));
+                    judge(&server, id, &told);
                 }
             });
         }
@@ -257,11 +265,12 @@ fn slow_no_acknowledged_task_is_lost_in_fifty_kills() {
         }
     }
     let lost = all.iter().filter(|task| task["status"] == "failed").count();
-    let Told { acknowledged, keys, broken } = &told;
+    let Told { acknowledged, keys, broken, ended } = &told;
     println!(
-        "seed {seed}: {} tasks, {} acknowledged, {} keys, {broken} broken answers, {lost} interrupted 3 times",
+        "seed {seed}: {} tasks, {} acknowledged, {} of them with their end, {} keys, {broken} broken answers, {lost} interrupted 3 times",
         all.len(),
         acknowledged.len(),
+        ended.len(),
         keys.len(),
     );
     // Or it was no storm.
