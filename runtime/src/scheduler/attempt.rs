@@ -111,7 +111,7 @@ impl Shared {
         read.map_err(|error| lost(error.to_string()))?.ok_or_else(|| lost("it is gone".to_owned()))
     }
 
-    async fn execute(&self, live: &Arc<Live>, input: Arc<[u8]>, control: Control) -> Outcome {
+    pub(super) async fn execute(&self, live: &Arc<Live>, input: Arc<[u8]>, control: Control) -> Outcome {
         let (number, waited_since, again) = {
             let inner = live.inner();
             let State { attempts, interruptions, due, .. } = &inner.state;
@@ -141,7 +141,7 @@ impl Shared {
     }
 
     /// Stores what follows from `outcome`: the end, or another attempt.
-    async fn settle(&self, live: &Arc<Live>, outcome: Outcome) {
+    pub(super) async fn settle(&self, live: &Arc<Live>, outcome: Outcome) {
         let changing = live.changing.lock().await;
         let Outcome { end, receipt, log } = outcome;
         let mut state = {

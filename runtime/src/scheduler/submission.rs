@@ -1,19 +1,24 @@
 //! From a submission to a stored task that runs or waits, whatever becomes of the client.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::live::{Ended, Live};
 use super::{Error, Scheduler, Shared};
-use crate::task::{Task, TaskId};
+use crate::executor::Control;
+use crate::task::{End, Next, Outcome, Task, TaskId};
 use crate::task_store::{Idempotency, Inserted};
 
 /// Inputs up to this size stay in memory while their task waits; larger ones are read again.
 const SMALL_INPUT: usize = 4 << 10;
+
+/// How long a task that nobody knows of may run before it is stored.
+const SOON: Duration = Duration::from_millis(2);
 
 /// A task to be accepted.
 pub struct Submission {
@@ -23,6 +28,9 @@ pub struct Submission {
     pub input: Arc<[u8]>,
     /// What a repetition is recognised by.
     pub idempotency: Option<Idempotency>,
+    /// Whether the client waits for the end, and running the task changes nothing outside of it: then an end
+    /// that comes soon is stored with the task, in one write, before anybody is told of either.
+    pub waits: bool,
 }
 
 /// What became of a submission.
@@ -107,7 +115,7 @@ impl Scheduler {
 impl Shared {
     /// Stores a submission, tells what became of it, and sees it through if there is a place.
     async fn accept(self: Arc<Self>, submission: Submission, tell: oneshot::Sender<Result<Told, Error>>) {
-        let Submission { mut task, input, idempotency } = submission;
+        let Submission { mut task, input, idempotency, waits } = submission;
         let place = match self.claim() {
             Ok(place) => place,
             Err(error) => {
@@ -115,42 +123,101 @@ impl Shared {
                 return;
             }
         };
-        if place.is_some() {
+        let store = self.store(task.spec.durable);
+        if let Some(place) = place {
             // Counted before it begins, in the same write that accepts it.
             task.state.start(Timestamp::now());
-        }
-        let store = self.store(task.spec.durable);
-        match store.insert(&task, input.clone(), idempotency).await {
-            Ok(Inserted::New) => {}
-            Ok(Inserted::Before(id)) => {
-                let _ = tell.send(Ok(Told::Before(id)));
-                return;
+            let live = Arc::new(Live::new(task, store, Some(input.clone())));
+            if waits && idempotency.is_none() {
+                return self.run_then_tell(live, input, place, tell).await;
             }
-            Ok(Inserted::Conflict) => {
-                let _ = tell.send(Ok(Told::Conflict));
-                return;
+            if self.store_and_tell(&live, input, idempotency, tell).await {
+                self.run(live, place).await;
             }
-            Err(error) => {
-                let _ = tell.send(Err(error.into()));
-                return;
+            return;
+        }
+        let keep = !task.spec.durable || input.len() <= SMALL_INPUT;
+        let live = Arc::new(Live::new(task, store, keep.then(|| input.clone())));
+        if self.store_and_tell(&live, input, idempotency, tell).await {
+            let since = live.created.as_millisecond();
+            self.state().queue.push(live.id, live.spec.priority, since, live.clone());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Stores a task as it is and tells that. False if it is not to run.
+    async fn store_and_tell(
+        &self,
+        live: &Arc<Live>,
+        input: Arc<[u8]>,
+        idempotency: Option<Idempotency>,
+        tell: oneshot::Sender<Result<Told, Error>>,
+    ) -> bool {
+        let told = match live.store.insert(&live.task(), input, idempotency).await {
+            Ok(Inserted::New) => {
+                self.state().live.insert(live.id, live.clone());
+                self.bus.task_changed(|| live.task());
+                let _ = tell.send(Ok(Told::Stored(live.clone())));
+                return true;
             }
-        }
-        let keep = place.is_some() || !task.spec.durable || input.len() <= SMALL_INPUT;
-        let (id, priority, since) = (task.id, task.spec.priority, task.created.as_millisecond());
-        let live = Arc::new(Live::new(task, store, keep.then_some(input)));
-        {
-            let mut state = self.state();
-            state.live.insert(id, live.clone());
-            if place.is_none() {
-                state.queue.push(id, priority, since, live.clone());
+            Ok(Inserted::Before(id)) => Ok(Told::Before(id)),
+            Ok(Inserted::Conflict) => Ok(Told::Conflict),
+            Err(error) => Err(error.into()),
+        };
+        let _ = tell.send(told);
+        false
+    }
+
+    /// Runs a task of which nobody knows yet. If it ends soon, it is stored with its end in one write; else it
+    /// is stored and told while it runs.
+    async fn run_then_tell(
+        &self,
+        live: Arc<Live>,
+        input: Arc<[u8]>,
+        place: OwnedSemaphorePermit,
+        tell: oneshot::Sender<Result<Told, Error>>,
+    ) {
+        let control = Control::default();
+        let mut running = pin!(self.execute(&live, input.clone(), control.clone()));
+        let Ok(outcome) = tokio::time::timeout(SOON, &mut running).await else {
+            let stored = self.store_and_tell(&live, input, None, tell).await;
+            if !stored {
+                control.cancel(Duration::ZERO);
             }
+            let outcome = running.await;
+            if stored {
+                self.settle(&live, outcome).await;
+            }
+            return drop(place);
+        };
+        let mut state = live.inner().state.clone();
+        let now = Timestamp::now();
+        let next = state.end(now, &outcome.end, outcome.receipt.clone(), &live.spec.retry, 0.0);
+        if next != Next::Ended || outcome.end == End::Cancelled {
+            // It will run again: that is told in the usual order.
+            if self.store_and_tell(&live, input, None, tell).await {
+                self.settle(&live, outcome).await;
+            }
+            return drop(place);
         }
-        self.bus.task_changed(|| live.task());
-        let _ = tell.send(Ok(Told::Stored(live.clone())));
-        match place {
-            Some(place) => self.run(live, place).await,
-            None => self.wake.notify_one(),
-        }
+        let Outcome { end, log, .. } = outcome;
+        let output: Option<Arc<[u8]>> = match end {
+            End::Completed(output) => Some(output.into()),
+            _ => None,
+        };
+        let task = live.task_in(state.clone());
+        let stored = live.store.insert_ended(&task, input, output.clone(), log).await;
+        let told = match stored {
+            Ok(()) => {
+                live.inner().state = state;
+                self.bus.task_changed(|| task.clone());
+                live.end(Ended { task, output });
+                Ok(Told::Stored(live.clone()))
+            }
+            Err(error) => Err(error.into()),
+        };
+        let _ = tell.send(told);
+        drop(place);
     }
 
     /// A place, if there is one and nobody waits for it; none if the task is to wait.

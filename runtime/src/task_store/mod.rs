@@ -105,6 +105,15 @@ pub trait TaskStore: Send + Sync {
         idempotency: Option<Idempotency>,
     ) -> Result<Inserted, Error>;
 
+    /// Keeps a new task that has ended already, of which nobody was told.
+    async fn insert_ended(
+        &self,
+        task: &Task,
+        input: Arc<[u8]>,
+        output: Option<Arc<[u8]>>,
+        log: Log,
+    ) -> Result<(), Error>;
+
     /// What was submitted under a key before: the task, and the fingerprint of its submission.
     async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, Error>;
 

@@ -71,6 +71,7 @@ pub async fn submit(
     }
     let mut found = find(&app, tenant, &task, component).await?;
     let keep = found.keep.take();
+    let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
     let spec = spec_of(&app, task, found)?;
     limits_of(&spec, app.config.mode)?.admit_input(input.len() as u64)?;
     if let Some((name, bytes)) = keep {
@@ -88,7 +89,7 @@ pub async fn submit(
         state: TaskState::submitted(now),
     };
     let input = heavy(input.len(), || Arc::from(&*input));
-    let submission = Submission { task, input, idempotency };
+    let submission = Submission { task, input, idempotency, waits };
     match app.scheduler.submit(submission).await? {
         Submitted::Accepted(task) => accepted(&app, task, wait).await,
         Submitted::Before(id) => repeated(&app, tenant, id, wait).await,

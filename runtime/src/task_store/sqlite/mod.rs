@@ -143,6 +143,20 @@ impl SqliteStore {
         kept.unwrap_or_else(|error| Err(Error::Unreadable(error.to_string())))
     }
 
+    /// Keeps what a task left.
+    async fn keep_left(&self, output: Option<Arc<[u8]>>, log: Log) -> Result<Left, Error> {
+        let mut left = Left::default();
+        if let Some(output) = output {
+            left.output = self.keep(output).await?;
+        }
+        if !log.head.is_empty() {
+            left.log_head = self.keep(log.head.into()).await?;
+            left.log_tail = self.keep(log.tail.into()).await?;
+            left.log_dropped = Some(log.dropped);
+        }
+        Ok(left)
+    }
+
     /// Reads one value of one task: `select` takes a tenant and an id, and gives the value and its blob.
     async fn value(&self, select: &'static str, tenant: &str, id: TaskId) -> Result<Option<Vec<u8>>, Error> {
         let tenant = tenant.to_owned();
@@ -247,9 +261,28 @@ impl TaskStore for SqliteStore {
                 let mut remember = db.prepare_cached("INSERT INTO idempotency VALUES (?, ?, ?, ?)")?;
                 remember.execute((&row.tenant, key, fingerprint, row.id.as_bytes()))?;
             }
-            row.insert(db, &input).map(|()| Inserted::New)
+            row.insert(db, &input, &Left::default()).map(|()| Inserted::New)
         };
         self.writer.write(insert).await
+    }
+
+    async fn insert_ended(
+        &self,
+        task: &Task,
+        input: Arc<[u8]>,
+        output: Option<Arc<[u8]>>,
+        log: Log,
+    ) -> Result<(), Error> {
+        let input = self.keep(input).await?;
+        let left = self.keep_left(output, log).await?;
+        let row = SpecRow::of(task);
+        let insert = move |db: &Connection| {
+            row.insert(db, &input, &left)?;
+            forget_checkpoints(db, row.id)
+        };
+        let blobs = self.writer.write(insert).await?;
+        let _ = self.release(blobs).await;
+        Ok(())
     }
 
     async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, Error> {
@@ -270,15 +303,7 @@ impl TaskStore for SqliteStore {
         output: Option<Arc<[u8]>>,
         log: Log,
     ) -> Result<(), Error> {
-        let mut left = Left::default();
-        if let Some(output) = output {
-            left.output = self.keep(output).await?;
-        }
-        if !log.head.is_empty() {
-            left.log_head = self.keep(log.head.into()).await?;
-            left.log_tail = self.keep(log.tail.into()).await?;
-            left.log_dropped = Some(log.dropped);
-        }
+        let left = self.keep_left(output, log).await?;
         let (row, tenant) = (StateRow::of(state), tenant.to_owned());
         let finish = move |db: &Connection| {
             row.finish(db, &tenant, id, &left)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -208,22 +208,48 @@ impl SpecRow {
         }
     }
 
-    pub fn insert(&self, db: &Connection, input: &Value) -> rusqlite::Result<()> {
+    /// Inserts a task, with what it left if it has ended.
+    pub fn insert(&self, db: &Connection, input: &Value, left: &Left) -> rusqlite::Result<()> {
         let mut insert = db.prepare_cached(
-            "INSERT INTO tasks (id, tenant, status, priority, component, digest, created, started, attempts,
-                interruptions, progress, message, cancel_asked, spec, history, input, input_blob)
-             VALUES (:id, :tenant, :status, :priority, :component, :digest, :created, :started, :attempts,
-                :interruptions, :progress, :message, :cancel_asked, :spec, :history, :input, :input_blob)",
+            "INSERT INTO tasks (id, tenant, priority, component, digest, created, spec, input, input_blob,
+                status, started, completed, attempts, interruptions, progress, message, cancel_asked, failure,
+                receipt, history, output_bytes, output, output_blob, log_head, log_head_blob, log_tail,
+                log_tail_blob, log_dropped)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+                ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
         )?;
-        let state = &self.state;
-        insert.execute(named_params! {
-            ":id": self.id.as_bytes(), ":tenant": self.tenant, ":status": state.status,
-            ":priority": self.priority, ":component": self.component, ":digest": self.digest.as_bytes(),
-            ":created": self.created, ":started": state.started, ":attempts": state.attempts,
-            ":interruptions": state.interruptions, ":progress": state.progress, ":message": state.message,
-            ":cancel_asked": state.cancel_asked, ":spec": self.spec, ":history": state.history,
-            ":input": input.bytes(), ":input_blob": input.hash(),
-        })?;
+        let SpecRow { id, tenant, priority, component, digest, created, spec, state } = self;
+        let Left { output, log_head, log_tail, log_dropped } = left;
+        insert.execute(params![
+            id.as_bytes(),
+            tenant,
+            priority,
+            component,
+            digest.as_bytes(),
+            created,
+            spec,
+            input.bytes(),
+            input.hash(),
+            state.status,
+            state.started,
+            state.completed,
+            state.attempts,
+            state.interruptions,
+            state.progress,
+            state.message,
+            state.cancel_asked,
+            state.failure,
+            state.receipt,
+            state.history,
+            state.output_bytes,
+            output.bytes(),
+            output.hash(),
+            log_head.bytes(),
+            log_head.hash(),
+            log_tail.bytes(),
+            log_tail.hash(),
+            log_dropped,
+        ])?;
         Ok(())
     }
 }
