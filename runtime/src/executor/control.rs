@@ -80,8 +80,8 @@ impl Control {
     pub(super) fn begin(&self, wall: Duration) {
         let now = self.0.made.elapsed();
         self.0.begun_ns.store(nanoseconds(now), Ordering::Release);
+        // Nobody is told: who watches from another thread knows `wall`, and a wake-up for each task is not free.
         self.0.deadline_ns.store(nanoseconds(now.saturating_add(wall)), Ordering::Release);
-        self.0.moved.notify_waiters();
     }
 
     /// Asks the guest to stop, and ends it when `grace` is over. It may not have begun yet.
@@ -180,13 +180,14 @@ impl Control {
         if self.0.made.elapsed() < end { Ok(()) } else { Err(ended) }
     }
 
-    /// Waits until the end has been reached for longer than [`OVERDUE`].
-    pub(super) async fn overdue(&self) -> Ended {
+    /// Waits until the end has been reached for longer than [`OVERDUE`]. A task that has not begun yet may run
+    /// for `wall`, so its end is not before that.
+    pub(super) async fn overdue(&self, wall: Duration) -> Ended {
         loop {
             let mut moved = pin!(self.0.moved.notified());
             moved.as_mut().enable();
             let ended = self.check();
-            let left = if ended.is_ok() { self.left() } else { Duration::ZERO };
+            let left = if ended.is_ok() { self.left().min(wall) } else { Duration::ZERO };
             tokio::select! {
                 () = tokio::time::sleep(left.saturating_add(OVERDUE)) => {
                     if let Err(ended) = self.check() {

@@ -188,10 +188,11 @@ impl Executor {
         let queued = Instant::now();
         let control = job.control.clone();
         let turns = self.slots.turns(job.priority);
+        let wall = Duration::from_millis(job.limits.get(Budget::WallMs));
         let permit = tokio::select! {
             place = self.engines.permits().acquire_owned() => place,
             // Cancelled while it waited.
-            ended = control.overdue() => {
+            ended = control.overdue(wall) => {
                 let (execution, _) = job.split(queued);
                 return execution.overdue(ended);
             }
@@ -213,7 +214,7 @@ impl Executor {
             joined = &mut guest.0 => {
                 joined.unwrap_or_else(|error| execution.failed(format!("the task's thread: {error}")))
             }
-            ended = execution.control.overdue() => execution.overdue(ended),
+            ended = execution.control.overdue(wall) => execution.overdue(ended),
         }
     }
 
