@@ -134,7 +134,7 @@ impl Shared {
             input,
             number,
             queued: Duration::try_from(queued).unwrap_or_default(),
-            journal: Arc::new(LiveJournal { live: live.clone(), bus: self.bus.clone() }),
+            journal: Arc::new(LiveJournal { live: live.clone(), bus: self.bus.clone(), attempt: number }),
             control,
         };
         self.executor.execute(attempt).await
@@ -171,6 +171,7 @@ impl Shared {
                     return;
                 }
                 self.change(live, state);
+                live.wait_again();
                 drop(changing);
                 let queued = {
                     let mut shared = self.state();
@@ -221,7 +222,10 @@ impl Shared {
             let stored = live.store.finish(&live.tenant, live.id, &state, output.clone(), log.clone()).await;
             match (stored, waits.next()) {
                 (Ok(()), _) => break,
-                (Err(Error::Full(_)), Some(wait)) => tokio::time::sleep(*wait).await,
+                (Err(error), Some(wait)) if !matches!(error, Error::Poisoned(_) | Error::Closed) => {
+                    tracing::warn!(task_id = %live.id, %error, "a task's end waits to be stored");
+                    tokio::time::sleep(*wait).await;
+                }
                 (Err(error), _) => {
                     // The task stays as it is stored: running. The next process will find it so.
                     tracing::error!(task_id = %live.id, %error, "a task's end could not be stored");
@@ -241,7 +245,10 @@ impl Shared {
         let mut waits = PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3]));
         loop {
             match (live.store.update(&live.tenant, live.id, state).await, waits.next()) {
-                (Err(Error::Full(_)), Some(wait)) => tokio::time::sleep(*wait).await,
+                (Err(error), Some(wait)) if !matches!(error, Error::Poisoned(_) | Error::Closed) => {
+                    tracing::warn!(task_id = %live.id, %error, "a task's retry waits to be stored");
+                    tokio::time::sleep(*wait).await;
+                }
                 (stored, _) => return stored,
             }
         }

@@ -9,7 +9,10 @@ use tokio::sync::watch;
 use crate::events::Bus;
 use crate::executor::Control;
 use crate::task::{CheckpointError, Journal, Spec, State, Task, TaskId};
-use crate::task_store::TaskStore;
+use crate::task_store::{Query, TaskStore};
+
+/// Inputs up to this size stay in memory while their task waits; larger ones are read again.
+pub(super) const SMALL_INPUT: usize = 4 << 10;
 
 /// A task that has not ended.
 pub struct Live {
@@ -81,6 +84,11 @@ impl Live {
         self.task_in(self.inner().state.clone())
     }
 
+    /// Whether it is one of those that `query` asks for, its age aside.
+    pub(super) fn is_wanted(&self, query: &Query) -> bool {
+        query.admits(&self.tenant, &self.spec, self.inner().state.status)
+    }
+
     pub(super) fn task_in(&self, state: State) -> Task {
         Task {
             id: self.id,
@@ -128,6 +136,15 @@ impl Live {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An attempt failed and another will follow: until then nothing large is kept that is also stored.
+    pub(super) fn wait_again(&self) {
+        let mut inner = self.inner();
+        inner.log = Vec::new();
+        if self.spec.durable && inner.input.as_ref().is_some_and(|input| input.len() > SMALL_INPUT) {
+            inner.input = None;
+        }
+    }
+
     /// An attempt begins: its log is empty, its checkpoints are those that are stored.
     pub(super) fn begin(&self, control: Control, checkpoints: Vec<(String, u64)>) {
         let mut inner = self.inner();
@@ -139,14 +156,29 @@ impl Live {
 }
 
 /// The journal of one attempt.
+///
+/// A guest that is caught in an operation that nothing can interrupt may come back after its attempt was
+/// settled: what it says then is nobody's.
 pub(super) struct LiveJournal {
     pub live: Arc<Live>,
     pub bus: Bus,
+    /// The attempt it is the journal of.
+    pub attempt: u32,
+}
+
+impl LiveJournal {
+    fn is_closed(&self) -> bool {
+        let inner = self.live.inner();
+        inner.control.is_none() || inner.log_attempt != self.attempt
+    }
 }
 
 #[async_trait]
 impl Journal for LiveJournal {
     fn progress(&self, percent: f32, message: &str) {
+        if self.is_closed() {
+            return;
+        }
         {
             let mut inner = self.live.inner();
             inner.state.progress = percent;
@@ -156,6 +188,9 @@ impl Journal for LiveJournal {
     }
 
     fn log(&self, bytes: &[u8]) {
+        if self.is_closed() {
+            return;
+        }
         let length = {
             let mut inner = self.live.inner();
             inner.log.extend_from_slice(bytes);
@@ -165,6 +200,10 @@ impl Journal for LiveJournal {
     }
 
     async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
+        if self.is_closed() {
+            let reason = "the attempt is over".to_owned();
+            return Err(CheckpointError { name: name.to_owned(), reason });
+        }
         let size = data.len() as u64;
         let Live { id, tenant, store, .. } = &*self.live;
         store.save_checkpoint(tenant, *id, name, data).await.map_err(|error| failed(name, error))?;

@@ -8,14 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::live::{Ended, Live};
+use super::live::{Ended, Live, SMALL_INPUT};
 use super::{Error, Scheduler, Shared};
 use crate::executor::Control;
 use crate::task::{End, Next, Outcome, Task, TaskId};
 use crate::task_store::{Idempotency, Inserted};
-
-/// Inputs up to this size stay in memory while their task waits; larger ones are read again.
-const SMALL_INPUT: usize = 4 << 10;
 
 /// How long a task that nobody knows of may run before it is stored.
 const SOON: Duration = Duration::from_millis(2);
@@ -128,7 +125,7 @@ impl Shared {
             // Counted before it begins, in the same write that accepts it.
             task.state.start(Timestamp::now());
             let live = Arc::new(Live::new(task, store, Some(input.clone())));
-            if waits && idempotency.is_none() {
+            if waits && idempotency.is_none() && live.spec.durable {
                 return self.run_then_tell(live, input, place, tell).await;
             }
             if self.store_and_tell(&live, input, idempotency, tell).await {
@@ -190,7 +187,11 @@ impl Shared {
             }
             return drop(place);
         };
-        let mut state = live.inner().state.clone();
+        let mut state = {
+            let mut inner = live.inner();
+            inner.control = None;
+            inner.state.clone()
+        };
         let now = Timestamp::now();
         let next = state.end(now, &outcome.end, outcome.receipt.clone(), &live.spec.retry, 0.0);
         if next != Next::Ended || outcome.end == End::Cancelled {

@@ -26,7 +26,10 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
         let field = if path == "." { "(the whole body)".to_owned() } else { path };
         // The position says nothing to a client that has the path.
         let words = error.into_inner().to_string();
-        let words = words.split(" at line ").next().unwrap_or_default().to_owned();
+        let words = words.split(" at line ").next().unwrap_or_default();
+        // Rust's names of types are not everybody's.
+        let words = words.replace("expected u64", "expected a whole number from 0 on");
+        let words = words.replace("expected u32", "expected a whole number from 0 on");
         Problem::invalid(field, words)
     })
 }

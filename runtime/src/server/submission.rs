@@ -158,8 +158,12 @@ impl TaskJson {
                 return Err(Problem::invalid("metadata", "a JSON object"));
             }
         }
-        check_words("args", self.args.iter().map(String::as_str))?;
-        check_words("env", self.env.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]))?;
+        check_words("args", MAX_WORDS, self.args.iter().map(String::as_str))?;
+        check_words(
+            "env",
+            2 * MAX_WORDS,
+            self.env.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]),
+        )?;
         if self.env.keys().any(|name| name.is_empty() || name.contains('=')) {
             return Err(Problem::invalid("env", "a name is not empty and has no `=`"));
         }
@@ -219,9 +223,9 @@ fn is_control(c: char) -> bool {
     c.is_control() && c != '\n' && c != '\t'
 }
 
-fn check_words<'a>(field: &str, words: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+fn check_words<'a>(field: &str, most: usize, words: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
     let bytes: usize = words.clone().map(str::len).sum();
-    if words.clone().count() > 2 * MAX_WORDS
+    if words.clone().count() > most
         || bytes > MAX_WORDS_BYTES
         || words.clone().any(|word| word.contains('\0'))
     {

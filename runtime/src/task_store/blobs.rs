@@ -92,14 +92,17 @@ impl Blobs {
             let file = File::open(&path).map_err(KeepError::Write)?;
             file.set_modified(SystemTime::now()).map_err(KeepError::Write)?;
             // Written by somebody who may not have synced it yet.
-            file.sync_all().and_then(|()| sync(&self.0.dir)).map_err(KeepError::Sync)?;
+            let dir = File::open(&self.0.dir).map_err(KeepError::Write)?;
+            file.sync_all().and_then(|()| dir.sync_all()).map_err(KeepError::Sync)?;
             return Ok(pin);
         }
         let scratch = self.0.dir.join(format!("{}.tmp", uuid::Uuid::now_v7()));
+        // Opened before anything is in doubt: a lack of descriptors is no failed fsync.
+        let dir = File::open(&self.0.dir).map_err(KeepError::Write)?;
         let written = write_new(&scratch, bytes).map_err(KeepError::Write).and_then(|file| {
             file.sync_all().map_err(KeepError::Sync)?;
             fs::rename(&scratch, &path).map_err(KeepError::Write)?;
-            sync(&self.0.dir).map_err(KeepError::Sync)
+            dir.sync_all().map_err(KeepError::Sync)
         });
         if written.is_err() {
             let _ = fs::remove_file(&scratch);
@@ -138,10 +141,11 @@ impl Blobs {
     pub fn sweep(&self, used: &HashSet<Hash>, age: Duration) -> io::Result<u64> {
         let mut removed = 0;
         for (hash, path) in self.all()? {
+            // Before the look at its age: who keeps it now pins it first, and then makes it young.
+            let pins = self.pins();
             let old = fs::metadata(&path)
                 .and_then(|metadata| metadata.modified())
                 .is_ok_and(|at| at.elapsed().is_ok_and(|passed| passed >= age));
-            let pins = self.pins();
             if old && !used.contains(&hash) && !pins.contains_key(&hash) {
                 fs::remove_file(path)?;
                 removed += 1;
@@ -184,10 +188,6 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     Ok(file)
-}
-
-fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::task::{Digest, Log, Priority, State, Status, Task, TaskId};
+use crate::task::{Digest, Log, Priority, Spec, State, Status, Task, TaskId};
 
 pub use data_dir::{DataDir, DataDirError};
 pub use memory::MemoryStore;
@@ -74,14 +74,15 @@ pub struct Query {
 }
 
 impl Query {
-    /// Whether `task` is one of those asked for, its age aside.
-    pub fn admits(&self, task: &Task) -> bool {
-        task.tenant == self.tenant
-            && self.status.is_none_or(|status| status == task.state.status)
-            && self.priority.is_none_or(|priority| priority == task.spec.priority)
-            && self.component.as_ref().is_none_or(|component| {
-                *component == task.spec.component || component.parse() == Ok(task.spec.digest)
-            })
+    /// Whether a task of this `tenant` is one of those asked for, its age aside.
+    pub fn admits(&self, tenant: &str, spec: &Spec, status: Status) -> bool {
+        tenant == self.tenant
+            && self.status.is_none_or(|wanted| wanted == status)
+            && self.priority.is_none_or(|priority| priority == spec.priority)
+            && self
+                .component
+                .as_ref()
+                .is_none_or(|component| *component == spec.component || component.parse() == Ok(spec.digest))
     }
 }
 

@@ -29,8 +29,8 @@ pub async fn upload(
     query.end("name, digest")?;
     let headers = request.headers().clone();
     let mut metadata = None;
-    let (bytes, body) = match received::receive(&app, request).await? {
-        Received::Wasm(whole) => (whole.bytes.clone(), whole),
+    let (bytes, body, form) = match received::receive(&app, request).await? {
+        Received::Wasm(whole) => (whole.bytes.clone(), whole, false),
         Received::Parts(mut parts, whole) => {
             let component = received::take(&mut parts, "component");
             if let Some(given) = received::take(&mut parts, "metadata") {
@@ -42,7 +42,7 @@ pub async fn upload(
             received::end(&parts, "component, metadata, name")?;
             let component = component
                 .ok_or_else(|| Problem::invalid("component", "the part with the component is missing"))?;
-            (component, whole)
+            (component, whole, true)
         }
         Received::Json(_) => {
             return Err(Problem::unsupported(
@@ -56,7 +56,7 @@ pub async fn upload(
     if bytes.len() > received::max_component() {
         return Err(Problem::too_large("the component", received::max_component()));
     }
-    let digest = received::digest(&bytes, declared.as_deref(), Some(&headers))?;
+    let digest = received::digest(&bytes, declared.as_deref(), (!form).then_some(&headers))?;
     let components = app.components.clone();
     let waits = preference(&headers, "respond-async").is_none();
     if !waits {

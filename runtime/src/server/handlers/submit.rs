@@ -35,7 +35,7 @@ struct Wanted {
     component: Option<Sent>,
     input: Bytes,
     /// The body's place in memory, until the task is stored.
-    _body: Whole,
+    body: Whole,
 }
 
 /// A component that came with its submission.
@@ -51,14 +51,14 @@ pub async fn submit(
     let wait = query::wait(&mut query, request.headers())?;
     let dry_run = query.take_flag("dry_run")?.unwrap_or(false);
     let key = idempotency_key(request.headers())?;
-    let Wanted { task, component, input, _body } = wanted(&app, query, request).await?;
+    let Wanted { task, component, input: sent_input, body } = wanted(&app, query, request).await?;
     task.check()?;
     if dry_run {
-        return explain(&app, tenant, task, component, &input).await;
+        return explain(&app, tenant, task, component, &sent_input).await;
     }
     let idempotency = key.map(|key| Idempotency {
         key,
-        fingerprint: heavy(input.len(), || fingerprint(&task, &component, &input)),
+        fingerprint: heavy(sent_input.len(), || fingerprint(&task, &component, &sent_input)),
     });
     if let Some(idempotency) = &idempotency
         && let Some((id, fingerprint)) = app.scheduler.recall(tenant, &idempotency.key).await?
@@ -73,7 +73,7 @@ pub async fn submit(
     let keep = found.keep.take();
     let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
     let spec = spec_of(&app, task, found)?;
-    limits_of(&spec, app.config.mode)?.admit_input(input.len() as u64)?;
+    limits_of(&spec, app.config.mode)?.admit_input(sent_input.len() as u64)?;
     if let Some((name, bytes)) = keep {
         let (components, digest) = (app.components.clone(), spec.digest);
         // To its end, whether the client waits or not.
@@ -88,9 +88,12 @@ pub async fn submit(
         spec: Arc::new(spec),
         state: TaskState::submitted(now),
     };
-    let input = heavy(input.len(), || Arc::from(&*input));
+    let input = heavy(sent_input.len(), || Arc::from(&*sent_input));
     let submission = Submission { task, input, idempotency, waits };
-    match app.scheduler.submit(submission).await? {
+    let submitted = app.scheduler.submit(submission).await?;
+    // Stored: its place in memory is for others, however long this client waits.
+    drop((body, sent_input));
+    match submitted {
         Submitted::Accepted(task) => accepted(&app, task, wait).await,
         Submitted::Before(id) => repeated(&app, tenant, id, wait).await,
         Submitted::Conflict => Err(idempotency_conflict()),
@@ -105,7 +108,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
             query.end("wait, dry_run")?;
             let Object(mut task): Object<TaskJson> = heavy(whole.bytes.len(), || json::parse(&whole.bytes))?;
             let input = heavy(whole.bytes.len(), || task.take_input())?.unwrap_or_default();
-            Ok(Wanted { task, component: None, input, _body: whole })
+            Ok(Wanted { task, component: None, input, body: whole })
         }
         Received::Wasm(whole) => {
             let declared = query.take("digest");
@@ -113,7 +116,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
             query.end(TaskJson::QUERY)?;
             let digest = received::digest(&whole.bytes, declared.as_deref(), Some(&headers))?;
             let input = task.take_input()?.unwrap_or_default();
-            Ok(Wanted { task, component: Some((digest, whole.bytes.clone())), input, _body: whole })
+            Ok(Wanted { task, component: Some((digest, whole.bytes.clone())), input, body: whole })
         }
         Received::Parts(mut parts, whole) => {
             query.end("wait, dry_run")?;
@@ -139,7 +142,7 @@ async fn wanted(app: &App, mut query: Query, request: Request<Body>) -> Result<W
                 let declared = task.component.as_deref().filter(|name| name.starts_with(Digest::PREFIX));
                 sent = Some((received::digest(&bytes, declared, None)?, bytes));
             }
-            Ok(Wanted { task, component: sent, input, _body: whole })
+            Ok(Wanted { task, component: sent, input, body: whole })
         }
     }
 }

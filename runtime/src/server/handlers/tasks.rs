@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{Request, Response, StatusCode};
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Segment;
@@ -70,8 +71,18 @@ pub async fn list(
     let more = tasks.len() > limit;
     tasks.truncate(limit);
     let next_cursor = tasks.last().filter(|_| more).map(|task| task.id);
-    let tasks: Vec<Record> = tasks.iter().map(Record::of).collect();
-    Ok(json::answer(StatusCode::OK, &json!({"tasks": tasks, "next_cursor": next_cursor})))
+    let words: usize = tasks.iter().map(|task| task.spec.metadata.get().len()).sum();
+    Ok(heavy(words, || {
+        let tasks = tasks.iter().map(Record::of).collect();
+        json::answer(StatusCode::OK, &Page { tasks, next_cursor })
+    }))
+}
+
+/// Some tasks, and where the next ones begin.
+#[derive(Serialize)]
+struct Page {
+    tasks: Vec<Record>,
+    next_cursor: Option<TaskId>,
 }
 
 fn one_of<T: Copy>(query: &mut Query, name: &str, known: &[(&'static str, T)]) -> Result<Option<T>> {
@@ -230,12 +241,9 @@ pub async fn cancel(
         Cancelled::HadEnded(status) => {
             Err(Problem::conflict(format!("the task has ended: it is {}", status.name())))
         }
-        Cancelled::Asked(live) => {
-            let wait = if grace.is_zero() { CANCEL_WAIT } else { Duration::ZERO };
-            match tokio::time::timeout(wait, live.ended()).await {
-                Ok(ended) => Ok(finished(&ended)),
-                Err(_) => Ok(json::answer(StatusCode::ACCEPTED, &Record::of(&live.task()))),
-            }
-        }
+        Cancelled::Asked(live) => match tokio::time::timeout(CANCEL_WAIT, live.ended()).await {
+            Ok(ended) => Ok(finished(&ended)),
+            Err(_) => Ok(json::answer(StatusCode::ACCEPTED, &Record::of(&live.task()))),
+        },
     }
 }

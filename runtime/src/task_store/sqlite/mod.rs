@@ -106,6 +106,7 @@ impl SqliteStore {
             }
         };
         schema::configure(&db).map_err(|error| unusable(error.to_string()))?;
+        forget_orphans(&db);
         let health = Arc::new(Health::default());
         let readers = Readers::open(&path).map_err(|error| unusable(error.to_string()))?;
         let writer = Writer::start(db, health.clone()).map_err(|error| unusable(error.to_string()))?;
@@ -226,6 +227,18 @@ fn known(db: &Connection, tenant: &str, key: &str) -> rusqlite::Result<Option<(T
         db.prepare_cached("SELECT task, fingerprint FROM idempotency WHERE tenant = ? AND key = ?")?;
     let found = select.query_row((tenant, key), |row| Ok((TaskId::from_bytes(row.get(0)?), row.get(1)?)));
     found.optional()
+}
+
+/// Removes checkpoints of tasks that were never stored, or ended: a process that was killed may leave them.
+fn forget_orphans(db: &Connection) {
+    let removed = db.execute(
+        "DELETE FROM checkpoints WHERE task NOT IN (SELECT id FROM tasks WHERE completed IS NULL)",
+        [],
+    );
+    if let Err(error) = removed {
+        // On a full disk, say: another start will do it.
+        tracing::warn!(%error, "checkpoints that belong to no task stay");
+    }
 }
 
 /// Removes a task's checkpoints, and names the blobs they lay in.

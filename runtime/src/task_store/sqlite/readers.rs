@@ -14,7 +14,7 @@ const READERS: usize = 4;
 /// A few connections, shared.
 pub struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl Readers {
@@ -27,7 +27,7 @@ impl Readers {
             Ok(db)
         };
         let idle = (0..READERS).map(connection).collect::<rusqlite::Result<Vec<_>>>()?;
-        Ok(Readers { idle: Arc::new(Mutex::new(idle)), turns: Semaphore::new(READERS) })
+        Ok(Readers { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)) })
     }
 
     /// Runs `work` on one of them, elsewhere.
@@ -35,13 +35,15 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let _turn = self.turns.acquire().await.map_err(|_| Error::Closed)?;
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
         let idle = self.idle.clone();
         let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let db = connection.ok_or(Error::Closed)?;
         let read = tokio::task::spawn_blocking(move || {
             let result = work(&db);
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            // Not before: who asked may be gone, and the next one must find a connection.
+            drop(turn);
             result
         });
         match read.await {

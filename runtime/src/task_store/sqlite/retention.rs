@@ -12,6 +12,9 @@ use super::{SqliteStore, schema};
 /// Tasks removed in one transaction: writers wait for no more.
 const BATCH: usize = 500;
 
+/// Looks at the size of everything in one round: each goes over all blobs.
+const MAX_ROUNDS: usize = 100;
+
 /// A blob that no row names, and that nobody released, is a killed process's; when it is this old it goes.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
@@ -42,7 +45,8 @@ impl SqliteStore {
                 break;
             }
         }
-        loop {
+        // What comes in meanwhile is the next round's.
+        for _ in 0..MAX_ROUNDS {
             let size = self.size().await?;
             if size <= retention.bytes {
                 break;
@@ -57,7 +61,14 @@ impl SqliteStore {
         self.sweep().await?;
         if removed > 0 {
             // Empty pages go back to the file system, some at a time.
-            self.writer.write(|db| db.execute_batch("PRAGMA incremental_vacuum(20000)")).await?;
+            // The pragma frees one page for each row that is taken from it.
+            let free = |db: &Connection| {
+                let mut vacuum = db.prepare("PRAGMA incremental_vacuum(2000)")?;
+                let mut freed = vacuum.query([])?;
+                while freed.next()?.is_some() {}
+                Ok(())
+            };
+            self.writer.write(free).await?;
         }
         Ok(removed)
     }
