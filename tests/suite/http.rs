@@ -376,7 +376,7 @@ fn a_task_is_cancelled_wherever_it_is() {
     server.delete(&format!("/api/tasks/{pending}")).problem(409, "conflict");
 
     // With a grace it may still finish; without one it would not have.
-    let graceful = server.submit(&json!({"component": sleep, "input": 1000}));
+    let graceful = server.submit(&json!({"component": sleep, "input": 3000}));
     server.wait_for_status(&graceful, "running");
     assert_eq!(server.delete(&format!("/api/tasks/{graceful}?grace=20s")).status, 202);
     pause(Duration::from_millis(100));
@@ -386,7 +386,8 @@ fn a_task_is_cancelled_wherever_it_is() {
     let patient = server.submit(&json!({"component": sleep, "input": 3_600_000}));
     server.wait_for_status(&patient, "running");
     let asked = server.delete(&format!("/api/tasks/{patient}?grace=300ms"));
-    assert_eq!(asked.status, 202);
+    // The end came within the half second that is waited for it; on a busy machine a little later.
+    assert!(matches!(asked.status, 200 | 202), "{asked:?}");
     assert_eq!(server.wait_for_status(&patient, "cancelled")["attempts"], 1);
     for bad in ["grace=x", "grace=-1", "grace=301s", "grase=1"] {
         server.delete(&format!("/api/tasks/{patient}?{bad}")).problem(422, "invalid_request");

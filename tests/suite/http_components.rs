@@ -1,5 +1,6 @@
 //! Components over HTTP: uploaded, named, described, removed.
 
+use base64::Engine as _;
 use omnimind_tests::server::{Server, eventually};
 use omnimind_tests::wire::{assert_idle, form, shared, with_section};
 use omnimind_tests::{bombs, guest};
@@ -259,4 +260,28 @@ fn a_component_that_came_with_a_refused_submission_is_not_kept() {
     assert_eq!(server.get("/api/components/").json()["components"].as_array().map(Vec::len), Some(0));
     assert_eq!(submit("wait=10s").status, 200);
     assert_eq!(server.get("/api/components/").json()["components"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_digest_of_a_form_is_not_taken_for_the_components() {
+    let server = shared();
+    let echo = guest("hostile/echo");
+    let (boundary, body) = form(&[("component", "application/wasm", &echo)]);
+    // RFC 9530: it is the digest of the whole body.
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(&body));
+    let reply = server
+        .request("POST", "/api/components/")
+        .header("Content-Digest", &format!("sha-256=:{digest}:"))
+        .body(&boundary, &body)
+        .send();
+    assert!(matches!(reply.status, 200 | 201), "{reply:?}");
+}
+
+#[test]
+fn a_command_has_so_many_arguments_and_no_more() {
+    let server = shared();
+    let digest = server.push("hostile/command-exit");
+    let task = |count: usize| json!({"component": digest, "args": vec!["x"; count]});
+    assert_eq!(server.post("/api/tasks/?dry_run=true", &task(256)).status, 200);
+    server.post("/api/tasks/?dry_run=true", &task(257)).problem(422, "invalid_request");
 }
