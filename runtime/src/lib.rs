@@ -16,6 +16,7 @@ pub mod events;
 pub mod executor;
 pub mod host;
 pub mod limits;
+pub mod private;
 pub mod scheduler;
 pub mod server;
 pub mod task;

@@ -30,6 +30,7 @@ mod retention;
 mod run_command;
 mod samples;
 mod scheduling;
+mod serve_flags;
 mod shutdown;
 mod store_commands;
 mod store_files;

@@ -8,7 +8,7 @@ use omnimind_tests::checkout;
 
 /// The tiers, lowest first. A module may name those before its own line.
 const TIERS: [&[&str]; 8] = [
-    &["limits", "task"],
+    &["limits", "private", "task"],
     &["config", "events"],
     &["bindings", "task_store"],
     &["engine", "host"],

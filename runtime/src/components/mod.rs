@@ -6,8 +6,6 @@
 
 mod run;
 
-pub use run::limits_of;
-
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -121,7 +119,8 @@ impl Components {
         Ok(Components { store, engines, executor, mode, registry: RwLock::new(registry), compilations })
     }
 
-    /// Keeps the component `bytes`, which have this `digest`, for `tenant`, under `name` if there is one. True if it is new to them.
+    /// Keeps the component `bytes`, which have this `digest`, for `tenant`, under `name` if there is one. True
+    /// if it is new to them.
     ///
     /// # Errors
     /// A [`Refusal`] of the bytes, or the store's error. Nothing is kept then.
@@ -181,23 +180,15 @@ impl Components {
     /// The component that `reference`, a name or a digest, leads `tenant` to.
     pub fn find(&self, tenant: &str, reference: &str) -> Option<Info> {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        match reference.parse() {
-            Ok(digest) => registry.info(tenant, digest),
-            Err(_) => {
-                let digest = *registry.by_name.get(tenant)?.get(reference)?;
-                let info = registry.info(tenant, digest)?;
-                Some(Info { name: Some(reference.to_owned()), ..info })
-            }
-        }
+        let (digest, name) = registry.follow(tenant, reference)?;
+        let info = registry.info(tenant, digest)?;
+        Some(Info { name: name.or(info.name), ..info })
     }
 
     /// The same as [`Components::find`] for whoever wants to run it.
     pub fn resolve(&self, tenant: &str, reference: &str) -> Option<(Digest, Arc<About>)> {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let digest = match reference.parse() {
-            Ok(digest) => digest,
-            Err(_) => *registry.by_name.get(tenant)?.get(reference)?,
-        };
+        let (digest, _) = registry.follow(tenant, reference)?;
         let entry = registry.by_digest.get(tenant)?.get(&digest)?;
         Some((digest, entry.about.clone()))
     }
@@ -278,6 +269,14 @@ impl Components {
 }
 
 impl Registry {
+    /// The digest that `reference` is or leads to; and the name, if it is one.
+    fn follow(&self, tenant: &str, reference: &str) -> Option<(Digest, Option<String>)> {
+        match reference.parse() {
+            Ok(digest) => Some((digest, None)),
+            Err(_) => Some((*self.by_name.get(tenant)?.get(reference)?, Some(reference.to_owned()))),
+        }
+    }
+
     fn info(&self, tenant: &str, digest: Digest) -> Option<Info> {
         let Entry { created_ms, about } = self.by_digest.get(tenant)?.get(&digest)?.clone();
         let names = self.by_name.get(tenant).into_iter().flatten();

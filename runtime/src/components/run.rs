@@ -5,27 +5,16 @@ use async_trait::async_trait;
 use super::Components;
 use crate::engine::{ENGINE_VERSION, Refusal};
 use crate::executor::{Attempt, Job, TaskExecutor};
-use crate::limits::{self, Limits, Requested};
-use crate::task::{Failure, FailureKind, Outcome, Spec};
-
-/// The effective limits of a task that asked for `spec.limits`.
-///
-/// # Errors
-/// A limit that does not exist, or lies outside of what the mode allows.
-pub fn limits_of(spec: &Spec, mode: limits::Mode) -> Result<Limits, limits::Error> {
-    let mut requested = Requested::default();
-    for (name, amount) in &spec.limits {
-        requested.ask(name, *amount)?;
-    }
-    requested.effective(mode)
-}
+use crate::limits::{self, Requested};
+use crate::task::{Failure, FailureKind, Outcome};
 
 impl Components {
     async fn job(&self, attempt: Attempt) -> Result<Job, Failure> {
         let Attempt { task_id, spec, input, number, queued, journal, control } = attempt;
         // Both were checked at the submission; the mode may be another one since.
         let not_here = |error: limits::Error| Failure::new(FailureKind::HostError, error.to_string());
-        let limits = limits_of(&spec, self.mode).map_err(not_here)?;
+        let limits =
+            Requested::all(&spec.limits).and_then(|asked| asked.effective(self.mode)).map_err(not_here)?;
         let prepared = self.prepared(spec.digest).await;
         let prepared = prepared.map_err(|Refusal { code, message, .. }| {
             Failure::new(FailureKind::HostError, format!("{code}: {message}"))

@@ -13,11 +13,11 @@
 //! artefacts/ENGINE/HEX.refused.json      why there is none, for an hour
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::compiler::Allowance;
 use super::prescan;
 use super::refusal::Refusal;
+use crate::private;
 use crate::task::Digest;
 
 /// How long a refusal is remembered.
@@ -84,7 +85,7 @@ impl Artefacts {
     /// # Errors
     /// It cannot be made or is readable by others.
     pub fn open(root: PathBuf) -> std::io::Result<Artefacts> {
-        private_dir(&root)?;
+        private::dir(&root)?;
         let metadata = fs::symlink_metadata(&root)?;
         let private = metadata.permissions().mode() & 0o077 == 0;
         if !private || !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -120,7 +121,7 @@ impl Artefacts {
     /// An empty file to compile into, on the same file system as the directory.
     pub fn scratch(&self) -> std::io::Result<Scratch> {
         let path = self.root.join(format!("{}.tmp", uuid::Uuid::now_v7()));
-        let file = private_file(&path)?;
+        let file = private::file(&path)?;
         Ok(Scratch { path, file })
     }
 
@@ -132,7 +133,7 @@ impl Artefacts {
         about: About,
         scratch: Scratch,
     ) -> std::io::Result<Found> {
-        private_dir(&self.root.join(engine))?;
+        private::dir(&self.root.join(engine))?;
         let mac = self.mac(engine, digest, &about, &scratch.file)?.to_hex().to_string();
         let seal = serde_json::to_vec(&Seal { about: about.clone(), mac })?;
         scratch.file.sync_data()?;
@@ -152,7 +153,7 @@ impl Artefacts {
 
     /// Remembers that `digest` was refused for what it is.
     pub fn remember(&self, engine: &str, digest: &Digest, refusal: &Refusal) -> std::io::Result<()> {
-        private_dir(&self.root.join(engine))?;
+        private::dir(&self.root.join(engine))?;
         let until = unix_seconds().saturating_add(REMEMBER.as_secs());
         let note = serde_json::to_vec(&Remembered { refusal: refusal.clone(), until_unix_s: until })?;
         self.write(&self.file(engine, digest, "refused.json"), &note)
@@ -246,7 +247,7 @@ fn key(root: &Path) -> std::io::Result<[u8; 32]> {
     }
     getrandom::fill(&mut key).map_err(std::io::Error::other)?;
     let scratch = root.join(format!("{}.tmp", uuid::Uuid::now_v7()));
-    let mut file = private_file(&scratch)?;
+    let mut file = private::file(&scratch)?;
     file.write_all(&key)?;
     file.sync_all()?;
     // Two first starts at once: the link decides, and the loser takes the winner's key.
@@ -291,14 +292,6 @@ fn sweep(root: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn private_dir(path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn private_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn unix_seconds() -> u64 {

@@ -55,10 +55,7 @@ impl Metadata {
         if length > MAX_DESCRIPTION {
             return Err(refuse(format!("description: {length} bytes, {MAX_DESCRIPTION} are allowed")));
         }
-        let mut wishes = Requested::default();
-        for (name, amount) in &metadata.limits {
-            wishes.ask(name, *amount).map_err(|error| refuse(error.to_string()))?;
-        }
+        let wishes = Requested::all(&metadata.limits).map_err(|error| refuse(error.to_string()))?;
         // What one mode allows is a sensible wish, whatever this server's mode is.
         let possible = Mode::ALL.map(|mode| wishes.effective(mode));
         match possible.iter().all(Result::is_err) {

@@ -75,6 +75,16 @@ impl Requested {
         Ok(())
     }
 
+    /// Asks for each of `amounts`, by name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for the first name that is no budget's.
+    pub fn all<'a>(amounts: impl IntoIterator<Item = (&'a String, &'a u64)>) -> Result<Requested, Error> {
+        let mut requested = Requested::default();
+        amounts.into_iter().try_for_each(|(name, amount)| requested.ask(name, *amount))?;
+        Ok(requested)
+    }
+
     /// Fills what was not asked for with the defaults of `mode`.
     ///
     /// # Errors

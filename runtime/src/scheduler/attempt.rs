@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Shared;
 use super::live::{Ended, Live, LiveJournal};
 use crate::executor::{Attempt, Control};
-use crate::task::{End, Failure, FailureKind, Log, Next, Outcome, State};
+use crate::task::{End, Failure, FailureKind, Log, Next, Outcome, State, TaskId};
 use crate::task_store::Error;
 
 /// Waits between two tries to store an end, while the disk is full.
@@ -166,7 +166,9 @@ impl Shared {
                 self.finish(live, state, output, log).await;
             }
             Next::Again(due) => {
-                if let Err(error) = self.patiently(live, &state).await {
+                if let Err(error) =
+                    patiently(live.id, || live.store.update(&live.tenant, live.id, &state)).await
+                {
                     tracing::error!(task_id = %live.id, %error, "a retry could not be stored");
                     return;
                 }
@@ -217,41 +219,18 @@ impl Shared {
 
     /// Stores an end, as soon as that is possible, and tells it.
     async fn finish(&self, live: &Arc<Live>, state: State, output: Option<Arc<[u8]>>, log: Log) {
-        let mut waits = PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3]));
-        loop {
-            let stored = live.store.finish(&live.tenant, live.id, &state, output.clone(), log.clone()).await;
-            match (stored, waits.next()) {
-                (Ok(()), _) => break,
-                (Err(error), Some(wait)) if !matches!(error, Error::Poisoned(_) | Error::Closed) => {
-                    tracing::warn!(task_id = %live.id, %error, "a task's end waits to be stored");
-                    tokio::time::sleep(*wait).await;
-                }
-                (Err(error), _) => {
-                    // The task stays as it is stored: running. The next process will find it so.
-                    tracing::error!(task_id = %live.id, %error, "a task's end could not be stored");
-                    return;
-                }
-            }
+        let Live { tenant, id, store, .. } = &**live;
+        let stored = patiently(*id, || store.finish(tenant, *id, &state, output.clone(), log.clone())).await;
+        if let Err(error) = stored {
+            // The task stays as it is stored: running. The next process will find it so.
+            tracing::error!(task_id = %id, %error, "a task's end could not be stored");
+            return;
         }
         self.state().live.remove(&live.id);
         let task = live.task_in(state.clone());
         live.inner().state = state;
         self.bus.task_changed(|| live.task());
         live.end(Ended { task, output });
-    }
-
-    /// Stores a state, waiting for room if there is none.
-    async fn patiently(&self, live: &Live, state: &State) -> Result<(), Error> {
-        let mut waits = PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3]));
-        loop {
-            match (live.store.update(&live.tenant, live.id, state).await, waits.next()) {
-                (Err(error), Some(wait)) if !matches!(error, Error::Poisoned(_) | Error::Closed) => {
-                    tracing::warn!(task_id = %live.id, %error, "a task's retry waits to be stored");
-                    tokio::time::sleep(*wait).await;
-                }
-                (stored, _) => return stored,
-            }
-        }
     }
 
     /// What is stored becomes what is shown.
@@ -265,5 +244,23 @@ impl Shared {
             inner.state = state;
         }
         self.bus.task_changed(|| live.task());
+    }
+}
+
+/// Tries a write of the task `id` until it is stored, or the store writes nothing more.
+async fn patiently<F: Future<Output = Result<(), Error>>>(
+    id: TaskId,
+    write: impl Fn() -> F,
+) -> Result<(), Error> {
+    let [.., longest] = PATIENCE;
+    let mut waits = PATIENCE.into_iter();
+    loop {
+        match write().await {
+            Err(error) if !matches!(error, Error::Poisoned(_) | Error::Closed) => {
+                tracing::warn!(task_id = %id, %error, "what became of a task waits to be stored");
+                tokio::time::sleep(waits.next().unwrap_or(longest)).await;
+            }
+            stored => return stored,
+        }
     }
 }

@@ -167,20 +167,18 @@ pub(super) struct LiveJournal {
 }
 
 impl LiveJournal {
-    fn is_closed(&self) -> bool {
+    /// The task, unless the attempt is over.
+    fn open(&self) -> Option<MutexGuard<'_, Inner>> {
         let inner = self.live.inner();
-        inner.control.is_none() || inner.log_attempt != self.attempt
+        (inner.control.is_some() && inner.log_attempt == self.attempt).then_some(inner)
     }
 }
 
 #[async_trait]
 impl Journal for LiveJournal {
     fn progress(&self, percent: f32, message: &str) {
-        if self.is_closed() {
-            return;
-        }
         {
-            let mut inner = self.live.inner();
+            let Some(mut inner) = self.open() else { return };
             inner.state.progress = percent;
             message.clone_into(&mut inner.state.message);
         }
@@ -188,11 +186,8 @@ impl Journal for LiveJournal {
     }
 
     fn log(&self, bytes: &[u8]) {
-        if self.is_closed() {
-            return;
-        }
         let length = {
-            let mut inner = self.live.inner();
+            let Some(mut inner) = self.open() else { return };
             inner.log.extend_from_slice(bytes);
             inner.log.len()
         };
@@ -200,7 +195,7 @@ impl Journal for LiveJournal {
     }
 
     async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
-        if self.is_closed() {
+        if self.open().is_none() {
             let reason = "the attempt is over".to_owned();
             return Err(CheckpointError { name: name.to_owned(), reason });
         }

@@ -30,6 +30,9 @@ use crate::task_store::{self, Query, Summary, TaskStore};
 /// How long a client waits until its wish to cancel is stored: on a full disk that is not to be foreseen.
 const NOTE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long an ended attempt may take to be put back, at a shutdown.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
 /// How the scheduler is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -332,8 +335,8 @@ impl Scheduler {
     pub async fn shut_down(&self, grace: Duration) {
         self.0.state().shutting_down = true;
         self.0.wake.notify_one();
-        let idle = self.0.places.acquire_many(u32::try_from(self.0.settings.places).unwrap_or(u32::MAX));
-        if tokio::time::timeout(grace, idle).await.is_ok() {
+        let places = u32::try_from(self.0.settings.places).unwrap_or(u32::MAX);
+        if tokio::time::timeout(grace, self.0.places.acquire_many(places)).await.is_ok() {
             return;
         }
         let running: Vec<_> = self.0.state().live.values().cloned().collect();
@@ -342,8 +345,7 @@ impl Scheduler {
                 control.cancel(Duration::ZERO);
             }
         }
-        let idle = self.0.places.acquire_many(u32::try_from(self.0.settings.places).unwrap_or(u32::MAX));
-        let _ = tokio::time::timeout(Duration::from_secs(5), idle).await;
+        let _ = tokio::time::timeout(LAST_GRACE, self.0.places.acquire_many(places)).await;
     }
 }
 

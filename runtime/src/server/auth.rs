@@ -3,11 +3,10 @@
 //! Whatever is wrong with credentials, the answer is the same and takes the same time. Repeated failures for
 //! one address and one name are answered `429` without a look at the password.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,11 +17,11 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use lru::LruCache;
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, Result};
 use crate::config::Credentials;
+use crate::private;
 
 /// The tenant of everybody who comes with user and password.
 pub const DEFAULT_TENANT: &str = "default";
@@ -94,9 +93,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let scratch = path.with_extension("tmp");
     let _ = fs::remove_file(&scratch);
     let write = || {
-        let flags = OFlags::NOFOLLOW.bits() as i32;
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&scratch)?;
+        let mut file = private::file(&scratch)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&scratch, path)

@@ -4,12 +4,13 @@
 //! again. Files that no row names are swept; what somebody is about to name is pinned.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+
+use crate::private;
 
 /// The name of some content.
 pub type Hash = [u8; 32];
@@ -62,7 +63,7 @@ impl Drop for Pin {
 impl Blobs {
     /// The blobs in `dir`, which is made if it is not there. What a killed process left half-written goes.
     pub fn open(dir: PathBuf) -> io::Result<Blobs> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        private::dir(&dir)?;
         for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "tmp") {
@@ -185,7 +186,7 @@ impl Blobs {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = private::file(path)?;
     file.write_all(bytes)?;
     Ok(file)
 }

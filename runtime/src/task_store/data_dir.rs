@@ -1,11 +1,13 @@
 //! The directory that one server owns.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::private;
 
 /// A data directory, locked for as long as this lives.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl DataDir {
             let path = path.to_owned();
             move |why| DataDirError::Unusable { path, why }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))?;
+        private::dir(path).map_err(unusable(path))?;
         // From here on its real name: a link that is moved later leads nowhere else.
         let path = fs::canonicalize(path).map_err(unusable(path))?;
         let owner = fs::metadata(&path).map_err(unusable(&path))?.uid();

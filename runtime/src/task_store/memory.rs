@@ -117,25 +117,6 @@ impl TaskStore for MemoryStore {
         Ok(Inserted::New)
     }
 
-    async fn insert_ended(
-        &self,
-        task: &Task,
-        input: Arc<[u8]>,
-        output: Option<Arc<[u8]>>,
-        log: Log,
-    ) -> Result<(), Error> {
-        let log = (!log.head.is_empty()).then_some(log);
-        let (task, checkpoints) = (task.clone(), HashMap::new());
-        let kept = Kept { task, key: None, input, output, log, checkpoints };
-        let mut inner = self.inner();
-        let more = kept.bytes();
-        inner.make_room(more)?;
-        inner.bytes += more;
-        inner.finished.push_back(kept.task.id);
-        inner.tasks.insert(kept.task.id, kept);
-        Ok(())
-    }
-
     async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, Error> {
         let found = self.inner().keys.get(&(tenant.to_owned(), key.to_owned())).copied();
         Ok(found.map(|(fingerprint, id)| (id, fingerprint)))

@@ -106,14 +106,17 @@ pub trait TaskStore: Send + Sync {
         idempotency: Option<Idempotency>,
     ) -> Result<Inserted, Error>;
 
-    /// Keeps a new task that has ended already, of which nobody was told.
+    /// Keeps a new task that has ended already, of which nobody was told; in one write, where that matters.
     async fn insert_ended(
         &self,
         task: &Task,
         input: Arc<[u8]>,
         output: Option<Arc<[u8]>>,
         log: Log,
-    ) -> Result<(), Error>;
+    ) -> Result<(), Error> {
+        self.insert(task, input, None).await?;
+        self.finish(&task.tenant, task.id, &task.state, output, log).await
+    }
 
     /// What was submitted under a key before: the task, and the fingerprint of its submission.
     async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, Error>;

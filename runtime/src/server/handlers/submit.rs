@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 use super::components::no_component;
 use super::received::{self, Received};
 use super::tasks::{finished, record};
-use crate::components::limits_of;
-use crate::limits::{Budget, Limits, Mode};
+use crate::limits::{Budget, Limits, Mode, Requested};
 use crate::scheduler::{Accepted, Ended, Submission, Submitted};
 use crate::server::App;
 use crate::server::body::Whole;
@@ -73,7 +72,7 @@ pub async fn submit(
     let keep = found.keep.take();
     let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
     let spec = spec_of(&app, task, found)?;
-    limits_of(&spec, app.config.mode)?.admit_input(sent_input.len() as u64)?;
+    Requested::all(&spec.limits)?.effective(app.config.mode)?.admit_input(sent_input.len() as u64)?;
     if let Some((name, bytes)) = keep {
         let (components, digest) = (app.components.clone(), spec.digest);
         // To its end, whether the client waits or not.
@@ -329,11 +328,7 @@ async fn explain(
     let grants = effective_grants(&task, app.config.mode);
     let (granted, missing): (Vec<Capability>, Vec<Capability>) =
         needed.iter().copied().partition(|capability| grants.allow(*capability));
-    let mut requested = crate::limits::Requested::default();
-    for (name, amount) in &task.limits {
-        requested.ask(name, *amount)?;
-    }
-    let limits = requested.effective(app.config.mode)?;
+    let limits = Requested::all(&task.limits)?.effective(app.config.mode)?;
     limits.admit_input(input.len() as u64)?;
     let load = app.scheduler.load();
     let admission = match () {

@@ -108,13 +108,16 @@ fn no_task(id: &str) -> Problem {
 
 /// One task, or `404`.
 pub(super) async fn task(app: &App, tenant: &str, id: &str) -> Result<Task> {
-    let id = task_id(id)?;
+    found(app, tenant, task_id(id)?).await
+}
+
+async fn found(app: &App, tenant: &str, id: TaskId) -> Result<Task> {
     app.scheduler.task(tenant, id).await?.ok_or_else(|| no_task(&id.to_string()))
 }
 
 /// Answers with one task's record, or `404`.
 pub(super) async fn record(app: &App, tenant: &str, id: TaskId) -> Result<Response<Body>> {
-    let task = app.scheduler.task(tenant, id).await?.ok_or_else(|| no_task(&id.to_string()))?;
+    let task = found(app, tenant, id).await?;
     let output = match task.state.status {
         Status::Completed => app.scheduler.store_of(&task).output(tenant, id).await?,
         _ => None,

@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension};
 use super::super::blobs::Hash;
 use super::super::{Error, StoredComponent};
 use super::SqliteStore;
-use super::rows::Value;
 use crate::task::Digest;
 
 impl SqliteStore {
@@ -17,10 +16,8 @@ impl SqliteStore {
         component: StoredComponent,
         bytes: std::sync::Arc<[u8]>,
     ) -> Result<bool, Error> {
-        let (blobs, health) = (self.blobs.clone(), self.health.clone());
         // Always a file: it is read whole, and a page cache of the database has better uses.
-        let kept = tokio::task::spawn_blocking(move || Value::keep_as_file(&bytes, &blobs, &health));
-        let bytes = kept.await.unwrap_or_else(|error| Err(Error::Unreadable(error.to_string())))?;
+        let bytes = self.keep_as_file(bytes).await?;
         let keep = move |db: &Connection| {
             let StoredComponent { tenant, digest, created_ms, names, about } = &component;
             let mut insert = db.prepare_cached(

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
 pub use retention::Retention;
 
@@ -134,13 +134,18 @@ impl SqliteStore {
         self.writer.close();
     }
 
-    /// Keeps `bytes`, elsewhere if that takes a file.
+    /// Keeps `bytes`, in their row or in a file.
     async fn keep(&self, bytes: Arc<[u8]>) -> Result<Value, Error> {
-        if !Value::needs_a_file(bytes.len()) {
-            return Ok(Value { inline: Some(bytes), blob: None });
+        match Value::inline(&bytes) {
+            Some(value) => Ok(value),
+            None => self.keep_as_file(bytes).await,
         }
+    }
+
+    /// Keeps `bytes` in a file, whatever their size.
+    async fn keep_as_file(&self, bytes: Arc<[u8]>) -> Result<Value, Error> {
         let (blobs, health) = (self.blobs.clone(), self.health.clone());
-        let kept = tokio::task::spawn_blocking(move || Value::keep(bytes, &blobs, &health)).await;
+        let kept = tokio::task::spawn_blocking(move || Value::keep_as_file(&bytes, &blobs, &health)).await;
         kept.unwrap_or_else(|error| Err(Error::Unreadable(error.to_string())))
     }
 
@@ -158,13 +163,15 @@ impl SqliteStore {
         Ok(left)
     }
 
-    /// Reads one value of one task: `select` takes a tenant and an id, and gives the value and its blob.
-    async fn value(&self, select: &'static str, tenant: &str, id: TaskId) -> Result<Option<Vec<u8>>, Error> {
-        let tenant = tenant.to_owned();
+    /// Reads one value: `select` gives it and its blob.
+    async fn value(
+        &self,
+        select: &'static str,
+        key: impl Params + Send + 'static,
+    ) -> Result<Option<Vec<u8>>, Error> {
         let blobs = self.blobs.clone();
         let read = move |db: &Connection| {
-            let mut select = db.prepare_cached(select)?;
-            let found = select.query_row((tenant, id.as_bytes()), |row| {
+            let found = db.prepare_cached(select)?.query_row(key, |row| {
                 Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<Hash>>(1)?))
             });
             Ok(found.optional()?.map(|(inline, hash)| rows::read_value(inline, hash, &blobs)))
@@ -231,10 +238,11 @@ fn known(db: &Connection, tenant: &str, key: &str) -> rusqlite::Result<Option<(T
 
 /// Removes checkpoints of tasks that were never stored, or ended: a process that was killed may leave them.
 fn forget_orphans(db: &Connection) {
-    let removed = db.execute(
-        "DELETE FROM checkpoints WHERE task NOT IN (SELECT id FROM tasks WHERE completed IS NULL)",
-        [],
+    let orphans = format!(
+        "DELETE FROM checkpoints WHERE task NOT IN (SELECT id FROM tasks WHERE {})",
+        rows::UNFINISHED
     );
+    let removed = db.execute(&orphans, []);
     if let Err(error) = removed {
         // On a full disk, say: another start will do it.
         tracing::warn!(%error, "checkpoints that belong to no task stay");
@@ -305,7 +313,7 @@ impl TaskStore for SqliteStore {
 
     async fn update(&self, tenant: &str, id: TaskId, state: &State) -> Result<(), Error> {
         let (row, tenant) = (StateRow::of(state), tenant.to_owned());
-        self.writer.write(move |db| row.update(db, &tenant, id)).await
+        self.writer.write(move |db| row.update(db, &tenant, id, &Left::default())).await
     }
 
     async fn finish(
@@ -319,7 +327,7 @@ impl TaskStore for SqliteStore {
         let left = self.keep_left(output, log).await?;
         let (row, tenant) = (StateRow::of(state), tenant.to_owned());
         let finish = move |db: &Connection| {
-            row.finish(db, &tenant, id, &left)?;
+            row.update(db, &tenant, id, &left)?;
             forget_checkpoints(db, id)
         };
         let blobs = self.writer.write(finish).await?;
@@ -368,21 +376,21 @@ impl TaskStore for SqliteStore {
 
     async fn input(&self, tenant: &str, id: TaskId) -> Result<Option<Arc<[u8]>>, Error> {
         let select = "SELECT input, input_blob FROM tasks WHERE tenant = ? AND id = ?";
-        Ok(self.value(select, tenant, id).await?.map(Arc::from))
+        Ok(self.value(select, (tenant.to_owned(), *id.as_bytes())).await?.map(Arc::from))
     }
 
     async fn output(&self, tenant: &str, id: TaskId) -> Result<Option<Arc<[u8]>>, Error> {
         let select = "SELECT output, output_blob FROM tasks WHERE tenant = ? AND id = ?";
-        Ok(self.value(select, tenant, id).await?.map(Arc::from))
+        Ok(self.value(select, (tenant.to_owned(), *id.as_bytes())).await?.map(Arc::from))
     }
 
     async fn log(&self, tenant: &str, id: TaskId) -> Result<Option<Log>, Error> {
         let head = "SELECT log_head, log_head_blob FROM tasks WHERE tenant = ? AND id = ?";
-        let Some(head) = self.value(head, tenant, id).await? else {
+        let Some(head) = self.value(head, (tenant.to_owned(), *id.as_bytes())).await? else {
             return Ok(None);
         };
         let tail = "SELECT log_tail, log_tail_blob FROM tasks WHERE tenant = ? AND id = ?";
-        let tail = self.value(tail, tenant, id).await?.unwrap_or_default();
+        let tail = self.value(tail, (tenant.to_owned(), *id.as_bytes())).await?.unwrap_or_default();
         let tenant = tenant.to_owned();
         let dropped = self.readers.read(move |db| {
             let dropped = "SELECT log_dropped FROM tasks WHERE tenant = ? AND id = ?";
@@ -416,18 +424,8 @@ impl TaskStore for SqliteStore {
     }
 
     async fn load_checkpoint(&self, _tenant: &str, id: TaskId, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let (name, blobs) = (name.to_owned(), self.blobs.clone());
-        let read = move |db: &Connection| {
-            let select = "SELECT data, data_blob FROM checkpoints WHERE task = ? AND name = ?";
-            let found = db.prepare_cached(select)?.query_row((id.as_bytes(), name), |row| {
-                Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<Hash>>(1)?))
-            });
-            Ok(found.optional()?.map(|(inline, hash)| rows::read_value(inline, hash, &blobs)))
-        };
-        match self.readers.read(read).await? {
-            None => Ok(None),
-            Some(value) => value.map_err(|error| Error::Unreadable(error.to_string())),
-        }
+        let select = "SELECT data, data_blob FROM checkpoints WHERE task = ? AND name = ?";
+        self.value(select, (*id.as_bytes(), name.to_owned())).await
     }
 
     async fn checkpoints(&self, _tenant: &str, id: TaskId) -> Result<Vec<(String, u64)>, Error> {

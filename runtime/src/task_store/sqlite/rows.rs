@@ -25,15 +25,12 @@ pub struct Value {
 }
 
 impl Value {
-    /// Puts `bytes` where they belong. Blocks while a blob is written.
-    pub fn keep(bytes: Arc<[u8]>, blobs: &Blobs, health: &Health) -> Result<Value, Error> {
-        if bytes.len() <= INLINE {
-            return Ok(Value { inline: Some(bytes), blob: None });
-        }
-        Value::keep_as_file(&bytes, blobs, health)
+    /// `bytes` in their row, if that is where so many belong.
+    pub fn inline(bytes: &Arc<[u8]>) -> Option<Value> {
+        (bytes.len() <= INLINE).then(|| Value { inline: Some(bytes.clone()), blob: None })
     }
 
-    /// The same for bytes that are better in a file, whatever their size.
+    /// Puts `bytes` into a file. Blocks until it is on the disk.
     pub fn keep_as_file(bytes: &[u8], blobs: &Blobs, health: &Health) -> Result<Value, Error> {
         match blobs.keep(bytes) {
             Ok(pin) => Ok(Value { inline: None, blob: Some(pin) }),
@@ -44,11 +41,6 @@ impl Value {
                 Err(Error::Poisoned(why))
             }
         }
-    }
-
-    /// Whether [`Value::keep`] of so many bytes writes a file.
-    pub fn needs_a_file(bytes: usize) -> bool {
-        bytes > INLINE
     }
 
     pub fn bytes(&self) -> Option<&[u8]> {
@@ -108,35 +100,8 @@ impl StateRow {
         }
     }
 
-    /// Writes it over the row of `id`, unless the task has ended.
-    pub fn update(&self, db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<()> {
-        let mut update = db.prepare_cached(
-            "UPDATE tasks SET status = ?3, started = ?4, completed = ?5, due = ?6, attempts = ?7,
-                interruptions = ?8, progress = ?9, message = ?10, cancel_asked = ?11, failure = ?12,
-                receipt = ?13, history = ?14
-             WHERE tenant = ?1 AND id = ?2 AND completed IS NULL",
-        )?;
-        update.execute(params![
-            tenant,
-            id.as_bytes(),
-            self.status,
-            self.started,
-            self.completed,
-            self.due,
-            self.attempts,
-            self.interruptions,
-            self.progress,
-            self.message,
-            self.cancel_asked,
-            self.failure,
-            self.receipt,
-            self.history,
-        ])?;
-        Ok(())
-    }
-
-    /// The same for a state that is final, with what comes at the end.
-    pub fn finish(&self, db: &Connection, tenant: &str, id: TaskId, left: &Left) -> rusqlite::Result<()> {
+    /// Writes it over the row of `id`, with what the task `left` if this is its end; unless it has ended.
+    pub fn update(&self, db: &Connection, tenant: &str, id: TaskId, left: &Left) -> rusqlite::Result<()> {
         let Left { output, log_head, log_tail, log_dropped } = left;
         let mut update = db.prepare_cached(
             "UPDATE tasks SET status = ?3, started = ?4, completed = ?5, due = ?6, attempts = ?7,
@@ -254,6 +219,9 @@ impl SpecRow {
     }
 }
 
+/// What is true of a task that has not ended. The index of lists answers it: of a long past, few rows are read.
+pub const UNFINISHED: &str = "status IN ('pending', 'running', 'paused')";
+
 /// The columns that [`task`] reads.
 const COLUMNS: &str =
     "id, tenant, status, created, started, completed, due, attempts, interruptions, progress,
@@ -298,8 +266,9 @@ pub fn get(db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<Option
 
 /// Tasks that have not ended, oldest first.
 pub fn unfinished(db: &Connection) -> rusqlite::Result<Vec<Task>> {
-    let mut select =
-        db.prepare(&format!("SELECT {COLUMNS} FROM tasks WHERE completed IS NULL ORDER BY id"))?;
+    let mut select = db.prepare(&format!(
+        "SELECT {COLUMNS} FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE {UNFINISHED}) ORDER BY id"
+    ))?;
     select.query_map([], task)?.collect()
 }
 
