@@ -19,8 +19,9 @@ use crate::scheduler::{self, Scheduler};
 use crate::server::{self, App, Auth, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
 
-/// Tasks that may wait.
+/// Tasks that may wait, and bytes that they and those that run may take.
 const MAX_PENDING: usize = 100_000;
+const MAX_PENDING_BYTES: usize = 512 << 20;
 
 /// Time between two looks at what is to be kept.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
@@ -86,7 +87,8 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
 
     let bus = Bus::default();
     let places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX).min(instances as usize);
-    let settings = scheduler::Settings { places, max_pending: MAX_PENDING };
+    let settings =
+        scheduler::Settings { places, max_pending: MAX_PENDING, max_pending_bytes: MAX_PENDING_BYTES };
     let memory = Arc::new(MemoryStore::default());
     let scheduler = Scheduler::new(store.clone(), memory, components.clone(), bus.clone(), settings);
     runtime.block_on(async { scheduler.start(store.unfinished().await?).await })?;

@@ -56,6 +56,10 @@ fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     assert_no_room(&server.request("POST", "/api/components/").wasm(&guest("hostile/spin")).send());
     assert_no_room(&server.request("POST", "/api/tasks/").wasm(&guest("hostile/grow")).send());
 
+    // What was refused leaves nothing: of all files there are the two components and the first task's two.
+    let blobs = std::fs::read_dir(disk.data_dir().join("blobs")).expect("a directory").count();
+    assert!(blobs <= 4, "{blobs}");
+
     let list = server.get("/api/tasks/").json();
     assert_eq!(list["tasks"].as_array().map(Vec::len), Some(2 + acknowledged.len()), "{list}");
     assert_eq!(server.task(before)["result"], large);

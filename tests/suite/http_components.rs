@@ -285,3 +285,39 @@ fn a_command_has_so_many_arguments_and_no_more() {
     assert_eq!(server.post("/api/tasks/?dry_run=true", &task(256)).status, 200);
     server.post("/api/tasks/?dry_run=true", &task(257)).problem(422, "invalid_request");
 }
+
+#[test]
+fn a_component_that_is_deleted_beside_submissions_is_there_or_not() {
+    let server = Server::start();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(4);
+    let (mut deleted, mut refused, mut ran) = (0, 0, 0);
+    let echo = server.push("hostile/echo");
+    std::thread::scope(|scope| {
+        let deleting = scope.spawn(|| {
+            let mut deleted = 0;
+            while std::time::Instant::now() < deadline {
+                match server.delete(&format!("/api/components/{echo}")).status {
+                    204 => deleted += 1,
+                    status => assert_eq!(status, 409),
+                }
+                server.push("hostile/echo");
+            }
+            deleted
+        });
+        while std::time::Instant::now() < deadline {
+            // With a key it is stored first and run then, which is the longer way.
+            let task = serde_json::json!({"component": echo, "input": 1});
+            let request = server.request("POST", "/api/tasks/?wait=10s").json(&task);
+            let reply = request.header("Idempotency-Key", &format!("{}", ran + refused)).send();
+            match reply.status {
+                404 => refused += 1,
+                status => {
+                    assert_eq!((status, &reply.json()["status"]), (200, &"completed".into()), "{reply:?}");
+                    ran += 1;
+                }
+            }
+        }
+        deleted = deleting.join().expect("no panic");
+    });
+    assert!(deleted > 10 && ran > 10, "{deleted} deleted, {ran} ran, {refused} refused");
+}

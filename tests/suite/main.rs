@@ -36,3 +36,4 @@ mod store_commands;
 mod store_files;
 mod task_context;
 mod tidy;
+mod waiting;

@@ -6,11 +6,12 @@
 
 mod run;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lru::LruCache;
+use tokio::sync::Semaphore;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ use crate::executor::{Executor, Interface, Kind, Prepared};
 use crate::limits::Mode;
 use crate::task::{Capability, Digest};
 use crate::task_store::{self, SqliteStore, StoredComponent};
+
+/// Components that may wait to be compiled: each is held in memory meanwhile.
+const MAX_COMPILING: usize = 64;
 
 /// Uploads without a client of which the result is remembered.
 const MAX_COMPILATIONS: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
@@ -68,6 +72,12 @@ pub enum Error {
     /// It could not be stored or read.
     #[error(transparent)]
     Store(#[from] task_store::Error),
+    /// As many wait to be compiled as may.
+    #[error("{MAX_COMPILING} components wait to be compiled already: try again later")]
+    Overloaded,
+    /// It is not to be removed now.
+    #[error("{0} is in use by a task that has not ended: wait for it, or cancel it")]
+    InUse(Digest),
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +90,7 @@ struct Registry {
 struct Entry {
     created_ms: i64,
     about: Arc<About>,
+    names: BTreeSet<String>,
 }
 
 /// Every component of every tenant.
@@ -89,6 +100,9 @@ pub struct Components {
     executor: Executor,
     mode: Mode,
     registry: RwLock<Registry>,
+    /// Held over every change of the store that the registry is to follow.
+    changing: tokio::sync::Mutex<()>,
+    compiling: Semaphore,
     /// Uploads that nobody waits for: still compiling, or why not.
     compilations: Mutex<LruCache<(String, Digest), Option<Refusal>>>,
 }
@@ -109,14 +123,22 @@ impl Components {
             let StoredComponent { tenant, digest, created_ms, names, about } = component;
             let about = serde_json::from_str(&about)
                 .map_err(|error| task_store::Error::Unreadable(format!("component {digest}: {error}")))?;
-            let entry = Entry { created_ms, about: Arc::new(about) };
+            registry.insert(&tenant, digest, created_ms, Arc::new(about));
             for name in names {
-                registry.by_name.entry(tenant.clone()).or_default().insert(name, digest);
+                registry.name(&tenant, name, digest);
             }
-            registry.by_digest.entry(tenant).or_default().insert(digest, entry);
         }
         let compilations = Mutex::new(LruCache::new(MAX_COMPILATIONS));
-        Ok(Components { store, engines, executor, mode, registry: RwLock::new(registry), compilations })
+        Ok(Components {
+            store,
+            engines,
+            executor,
+            mode,
+            registry: RwLock::new(registry),
+            changing: tokio::sync::Mutex::default(),
+            compiling: Semaphore::new(MAX_COMPILING),
+            compilations,
+        })
     }
 
     /// Keeps the component `bytes`, which have this `digest`, for `tenant`, under `name` if there is one. True
@@ -148,14 +170,14 @@ impl Components {
             names: name.iter().cloned().collect(),
             about: serde_json::to_string(&*about).unwrap_or_default(),
         };
+        let changing = self.changing.lock().await;
         let new = self.store.keep_component(stored, bytes).await?;
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        let known = registry.by_digest.entry(tenant.to_owned()).or_default();
-        let created_ms = known.get(&digest).map_or(created, |entry| entry.created_ms);
-        known.insert(digest, Entry { created_ms, about });
+        let mut registry = self.registry_mut();
+        registry.insert(tenant, digest, created, about);
         if let Some(name) = &name {
-            registry.by_name.entry(tenant.to_owned()).or_default().insert(name.clone(), digest);
+            registry.name(tenant, name.clone(), digest);
         }
+        drop(changing);
         let mut info = registry.info(tenant, digest);
         if let (Some(info), Some(name)) = (&mut info, name) {
             info.name = Some(name);
@@ -166,8 +188,9 @@ impl Components {
     /// Compiles `bytes` and sees that they can run here, but for capabilities. Keeps nothing.
     ///
     /// # Errors
-    /// A [`Refusal`] of the bytes.
-    pub async fn inspect(&self, bytes: Arc<[u8]>) -> Result<(Arc<Component>, Interface), Refusal> {
+    /// A [`Refusal`] of the bytes, or too many wait already.
+    pub async fn inspect(&self, bytes: Arc<[u8]>) -> Result<(Arc<Component>, Interface), Error> {
+        let _place = self.compiling.try_acquire().map_err(|_| Error::Overloaded)?;
         let component = self.engines.component(bytes).await?;
         let interface = Interface::of(&component)?;
         if interface.capabilities.is_empty() {
@@ -179,7 +202,7 @@ impl Components {
 
     /// The component that `reference`, a name or a digest, leads `tenant` to.
     pub fn find(&self, tenant: &str, reference: &str) -> Option<Info> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry();
         let (digest, name) = registry.follow(tenant, reference)?;
         let info = registry.info(tenant, digest)?;
         Some(Info { name: name.or(info.name), ..info })
@@ -187,7 +210,7 @@ impl Components {
 
     /// The same as [`Components::find`] for whoever wants to run it.
     pub fn resolve(&self, tenant: &str, reference: &str) -> Option<(Digest, Arc<About>)> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry();
         let (digest, _) = registry.follow(tenant, reference)?;
         let entry = registry.by_digest.get(tenant)?.get(&digest)?;
         Some((digest, entry.about.clone()))
@@ -195,7 +218,7 @@ impl Components {
 
     /// All of `tenant`'s, by digest.
     pub fn list(&self, tenant: &str) -> Vec<Info> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry();
         let digests = registry.by_digest.get(tenant).map(|known| known.keys());
         digests.into_iter().flatten().filter_map(|digest| registry.info(tenant, *digest)).collect()
     }
@@ -214,7 +237,7 @@ impl Components {
             Some(error) if compilations.contains(&key) => {
                 let refusal = match error {
                     Error::Refused(refusal) => refusal.clone(),
-                    Error::Store(error) => Refusal::internal("storing", error),
+                    error => Refusal::internal("storing", error),
                 };
                 compilations.put(key, Some(refusal));
             }
@@ -233,17 +256,43 @@ impl Components {
         self.compilations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets one, and the names that lead to it.
-    pub async fn remove(&self, tenant: &str, digest: Digest) -> Result<(), Error> {
-        self.store.remove_component(tenant, digest).await?;
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = registry.by_digest.get_mut(tenant) {
-            known.remove(&digest);
+    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets one, and the names that lead to it, unless it `is_used`.
+    ///
+    /// # Errors
+    /// It is used; or the store's error, and it is there as before.
+    pub async fn remove(
+        &self,
+        tenant: &str,
+        digest: Digest,
+        is_used: impl FnOnce() -> bool + Send,
+    ) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
+        // Asked and taken out in one step: a submission that is noted as one that uses it is seen here, or
+        // does not find it there.
+        let removed = {
+            let mut registry = self.registry_mut();
+            if is_used() {
+                return Err(Error::InUse(digest));
+            }
+            registry.remove(tenant, digest)
+        };
+        let stored = self.store.remove_component(tenant, digest).await;
+        if let (Err(_), Some(entry)) = (&stored, removed) {
+            let mut registry = self.registry_mut();
+            registry.insert(tenant, digest, entry.created_ms, entry.about);
+            for name in entry.names {
+                registry.name(tenant, name, digest);
+            }
         }
-        if let Some(names) = registry.by_name.get_mut(tenant) {
-            names.retain(|_, named| *named != digest);
-        }
-        Ok(())
+        Ok(stored?)
     }
 
     /// A component ready to run: loaded, from the engine's cache, or compiled again.
@@ -264,7 +313,7 @@ impl Components {
     }
 
     fn by_digest(&self, tenant: &str, digest: Digest) -> Option<Info> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).info(tenant, digest)
+        self.registry().info(tenant, digest)
     }
 }
 
@@ -277,12 +326,44 @@ impl Registry {
         }
     }
 
+    fn has(&self, tenant: &str, digest: &Digest) -> bool {
+        self.by_digest.get(tenant).is_some_and(|known| known.contains_key(digest))
+    }
+
+    /// A component that may be known already: then its names stay, and when it came.
+    fn insert(&mut self, tenant: &str, digest: Digest, created_ms: i64, about: Arc<About>) {
+        let known = self.by_digest.entry(tenant.to_owned()).or_default();
+        match known.get_mut(&digest) {
+            Some(entry) => entry.about = about,
+            None => drop(known.insert(digest, Entry { created_ms, about, names: BTreeSet::new() })),
+        }
+    }
+
+    /// From now on `name` leads to `digest`, which is known.
+    fn name(&mut self, tenant: &str, name: String, digest: Digest) {
+        let before = self.by_name.entry(tenant.to_owned()).or_default().insert(name.clone(), digest);
+        let Some(known) = self.by_digest.get_mut(tenant) else { return };
+        if let Some(before) = before.and_then(|before| known.get_mut(&before)) {
+            before.names.remove(&name);
+        }
+        if let Some(entry) = known.get_mut(&digest) {
+            entry.names.insert(name);
+        }
+    }
+
+    fn remove(&mut self, tenant: &str, digest: Digest) -> Option<Entry> {
+        let entry = self.by_digest.get_mut(tenant)?.remove(&digest)?;
+        if let Some(names) = self.by_name.get_mut(tenant) {
+            for name in &entry.names {
+                names.remove(name);
+            }
+        }
+        Some(entry)
+    }
+
     fn info(&self, tenant: &str, digest: Digest) -> Option<Info> {
-        let Entry { created_ms, about } = self.by_digest.get(tenant)?.get(&digest)?.clone();
-        let names = self.by_name.get(tenant).into_iter().flatten();
-        let mut names: Vec<String> =
-            names.filter(|(_, named)| **named == digest).map(|(name, _)| name.clone()).collect();
-        names.sort_unstable();
+        let Entry { created_ms, about, names } = self.by_digest.get(tenant)?.get(&digest)?.clone();
+        let names = Vec::from_iter(names);
         let created = jiff::Timestamp::from_millisecond(created_ms).unwrap_or_default();
         Some(Info {
             digest,

@@ -6,7 +6,7 @@ use super::Components;
 use crate::engine::{ENGINE_VERSION, Refusal};
 use crate::executor::{Attempt, Job, TaskExecutor};
 use crate::limits::{self, Requested};
-use crate::task::{Failure, FailureKind, Outcome};
+use crate::task::{Digest, Failure, FailureKind, Outcome};
 
 impl Components {
     async fn job(&self, attempt: Attempt) -> Result<Job, Failure> {
@@ -40,5 +40,9 @@ impl TaskExecutor for Components {
             Ok(job) => self.executor.execute(job).await,
             Err(failure) => Outcome::not_begun(failure, number, ENGINE_VERSION),
         }
+    }
+
+    fn has_component(&self, tenant: &str, digest: &Digest) -> bool {
+        self.registry().has(tenant, digest)
     }
 }

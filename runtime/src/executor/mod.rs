@@ -64,6 +64,9 @@ pub struct Attempt {
 pub trait TaskExecutor: Send + Sync {
     /// Runs one to its end. What goes wrong on the way is an outcome too.
     async fn execute(&self, attempt: Attempt) -> Outcome;
+
+    /// Whether `tenant` has the component `digest`, without which nothing can be run.
+    fn has_component(&self, tenant: &str, digest: &Digest) -> bool;
 }
 
 /// Linked components kept.

@@ -20,14 +20,19 @@ const PATIENCE: [Duration; 4] = [
     Duration::from_secs(1),
 ];
 
+/// How long nothing begins after the store refused to note a start, in milliseconds.
+const HOLD_MS: i64 = 1000;
+
 /// Gives places to those whose turn it is, until the end.
 pub(super) async fn dispatch(shared: Arc<Shared>) {
     loop {
         let woken = shared.wake.notified();
-        let now = Timestamp::now().as_millisecond();
+        let now = shared.clock.now_ms();
         let (ready, due, shutting_down) = {
             let mut state = shared.state();
-            (state.queue.is_ready(now), state.queue.next_due_ms(), state.shutting_down)
+            let (ready, held) = (state.queue.is_ready(now), state.held_until_ms > now);
+            let due = if held { Some(state.held_until_ms) } else { state.queue.next_due_ms() };
+            (ready && !held, due, state.shutting_down)
         };
         if shutting_down {
             return;
@@ -53,7 +58,9 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
             if state.shutting_down {
                 return;
             }
-            state.queue.pop(Timestamp::now().as_millisecond())
+            let now = shared.clock.now_ms();
+            // What held everybody up may have come while this waited for a place.
+            if state.held_until_ms > now { None } else { state.queue.pop(now) }
         };
         if let Some(live) = next {
             tokio::spawn(shared.clone().start(live, place));
@@ -74,12 +81,9 @@ impl Shared {
         match live.store.update(&live.tenant, live.id, &state).await {
             Ok(()) => self.change(&live, state),
             Err(error) => {
-                tracing::warn!(task_id = %live.id, %error, "a task could not be started");
-                let later = Timestamp::now().as_millisecond().saturating_add(1000);
                 drop(changing);
-                self.state().queue.push_later(live.id, live.spec.priority, later, live.clone());
-                self.wake.notify_one();
-                return;
+                self.hold(&error);
+                return self.enqueue(&live, self.clock.at_ms(live.created)).await;
             }
         }
         drop(changing);
@@ -112,10 +116,10 @@ impl Shared {
     }
 
     pub(super) async fn execute(&self, live: &Arc<Live>, input: Arc<[u8]>, control: Control) -> Outcome {
-        let (number, waited_since, again) = {
+        let (number, queued, again) = {
             let inner = live.inner();
-            let State { attempts, interruptions, due, .. } = &inner.state;
-            (*attempts, *due, *attempts > 1 || *interruptions > 0)
+            let State { attempts, interruptions, .. } = &inner.state;
+            (*attempts, inner.waits_since.elapsed(), *attempts > 1 || *interruptions > 0)
         };
         // A first attempt has none.
         let checkpoints = match again {
@@ -126,14 +130,12 @@ impl Shared {
         if live.inner().state.cancel_asked || self.state().shutting_down {
             control.cancel(Duration::ZERO);
         }
-        let since = waited_since.unwrap_or(live.created);
-        let queued = Timestamp::now().duration_since(since);
         let attempt = Attempt {
             task_id: live.id,
             spec: live.spec.clone(),
             input,
             number,
-            queued: Duration::try_from(queued).unwrap_or_default(),
+            queued,
             journal: Arc::new(LiveJournal { live: live.clone(), bus: self.bus.clone(), attempt: number }),
             control,
         };
@@ -175,22 +177,40 @@ impl Shared {
                 self.change(live, state);
                 live.wait_again();
                 drop(changing);
-                let queued = {
-                    let mut shared = self.state();
-                    // A client may have asked for the end while this was stored.
-                    let wanted = !live.inner().state.cancel_asked;
-                    if wanted {
-                        let due = due.as_millisecond();
-                        shared.queue.push_later(live.id, live.spec.priority, due, live.clone());
-                    }
-                    wanted
-                };
-                match queued {
-                    true => self.wake.notify_one(),
-                    false => self.end_cancelled(live).await,
-                }
+                self.enqueue(live, self.clock.at_ms(due)).await;
             }
         }
+    }
+
+    /// Puts a task into the queue, where it waits since `since_ms` or will from then on; unless a client has
+    /// asked for its end meanwhile.
+    pub(super) async fn enqueue(&self, live: &Arc<Live>, since_ms: i64) {
+        let queued = {
+            let mut state = self.state();
+            let wanted = !live.inner().state.cancel_asked;
+            if wanted {
+                state.queue.push_later(live.id, live.spec.priority, since_ms, live.clone());
+            }
+            wanted
+        };
+        match queued {
+            true => self.wake.notify_one(),
+            false => self.end_cancelled(live).await,
+        }
+    }
+
+    /// Nothing begins for a while: the store could not note the start of a task.
+    fn hold(&self, error: &Error) {
+        let now = self.clock.now_ms();
+        let again = match error {
+            Error::Poisoned(_) | Error::Closed => i64::MAX,
+            _ => now.saturating_add(HOLD_MS),
+        };
+        let mut state = self.state();
+        if state.held_until_ms <= now {
+            tracing::warn!(%error, "tasks that wait cannot be started");
+        }
+        state.held_until_ms = state.held_until_ms.max(again);
     }
 
     /// A task that will not begin again was asked to end.
@@ -226,7 +246,7 @@ impl Shared {
             tracing::error!(task_id = %id, %error, "a task's end could not be stored");
             return;
         }
-        self.state().live.remove(&live.id);
+        self.state().remove_live(live.id);
         let task = live.task_in(state.clone());
         live.inner().state = state;
         self.bus.task_changed(|| live.task());

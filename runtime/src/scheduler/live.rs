@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -14,6 +15,9 @@ use crate::task_store::{Query, TaskStore};
 /// Inputs up to this size stay in memory while their task waits; larger ones are read again.
 pub(super) const SMALL_INPUT: usize = 4 << 10;
 
+/// What a task takes besides its words and its input, in bytes.
+const OVERHEAD: usize = 2 << 10;
+
 /// A task that has not ended.
 pub struct Live {
     /// Which.
@@ -23,6 +27,8 @@ pub struct Live {
     /// What it is.
     pub spec: Arc<Spec>,
     pub(super) created: jiff::Timestamp,
+    /// Bytes of memory that it takes while it waits, about.
+    pub(super) weight: usize,
     pub(super) store: Arc<dyn TaskStore>,
     /// Held over every change that is also stored, so that changes are stored in their order.
     pub(super) changing: tokio::sync::Mutex<()>,
@@ -37,6 +43,8 @@ pub(super) struct Inner {
     pub state: State,
     /// Of the attempt that runs.
     pub control: Option<Control>,
+    /// Since when it waits for its next attempt, or will.
+    pub waits_since: Instant,
     /// Kept while it waits, where it is small or nowhere else.
     pub input: Option<Arc<[u8]>>,
     log: Vec<u8>,
@@ -58,9 +66,12 @@ pub struct Ended {
 impl Live {
     pub(super) fn new(task: Task, store: Arc<dyn TaskStore>, input: Option<Arc<[u8]>>) -> Live {
         let Task { id, tenant, created, spec, state } = task;
+        let waits_since = instant(state.due.unwrap_or(created));
+        let weight = OVERHEAD + spec.words() + input.as_ref().map_or(0, |input| input.len());
         let inner = Inner {
             state,
             control: None,
+            waits_since,
             input,
             log: Vec::new(),
             log_attempt: 0,
@@ -71,6 +82,7 @@ impl Live {
             tenant,
             spec,
             created,
+            weight,
             store,
             changing: tokio::sync::Mutex::default(),
             inner: Mutex::new(inner),
@@ -139,6 +151,7 @@ impl Live {
     /// An attempt failed and another will follow: until then nothing large is kept that is also stored.
     pub(super) fn wait_again(&self) {
         let mut inner = self.inner();
+        inner.waits_since = inner.state.due.map_or_else(Instant::now, instant);
         inner.log = Vec::new();
         if self.spec.durable && inner.input.as_ref().is_some_and(|input| input.len() > SMALL_INPUT) {
             inner.input = None;
@@ -153,6 +166,17 @@ impl Live {
         inner.log_attempt = inner.state.attempts;
         inner.checkpoints = checkpoints.into_iter().collect();
     }
+}
+
+/// What the machine's clock calls `at`, as it stands this moment.
+fn instant(at: jiff::Timestamp) -> Instant {
+    let now = Instant::now();
+    let from_now = at.duration_since(jiff::Timestamp::now());
+    let there = match from_now.is_negative() {
+        true => now.checked_sub(from_now.unsigned_abs()),
+        false => now.checked_add(from_now.unsigned_abs()),
+    };
+    there.unwrap_or(now)
 }
 
 /// The journal of one attempt.

@@ -7,11 +7,12 @@
 //! A submission, once begun, does not depend on the client that sent it: when that goes, it runs on.
 
 mod attempt;
+mod clock;
 mod live;
 mod queue;
 mod submission;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +23,11 @@ pub use live::{Ended, Live};
 pub use queue::{HEAD_START_MS, Queue};
 pub use submission::{Accepted, Submission, Submitted};
 
+use clock::Clock;
+
 use crate::events::Bus;
 use crate::executor::TaskExecutor;
-use crate::task::{Next, State, Status, Task, TaskId};
+use crate::task::{Digest, Next, State, Status, Task, TaskId};
 use crate::task_store::{self, Query, Summary, TaskStore};
 
 /// How long a client waits until its wish to cancel is stored: on a full disk that is not to be foreseen.
@@ -33,6 +36,9 @@ const NOTE_WAIT: Duration = Duration::from_secs(2);
 /// How long an ended attempt may take to be put back, at a shutdown.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 
+/// Time between two looks at what still runs, at a shutdown.
+const CANCEL_AGAIN: Duration = Duration::from_millis(50);
+
 /// How the scheduler is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -40,14 +46,24 @@ pub struct Settings {
     pub places: usize,
     /// Tasks that may wait.
     pub max_pending: usize,
+    /// Bytes of memory that tasks which have not ended may take, about.
+    pub max_pending_bytes: usize,
 }
 
 /// A submission that was not accepted. Nothing of it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// As many tasks wait as may.
-    #[error("{0} tasks wait already, which is as many as may: try again later")]
-    QueueFull(usize),
+    /// As much waits as may.
+    #[error("{tasks} tasks with {} MiB wait already, which is as much as may: try again later", bytes >> 20)]
+    QueueFull {
+        /// Tasks that wait.
+        tasks: usize,
+        /// Bytes that they and those that run take, about.
+        bytes: usize,
+    },
+    /// The component was deleted this moment.
+    #[error("there is no component {0} any more")]
+    ComponentGone(Digest),
     /// The server is ending.
     #[error("the server is shutting down: try again when it is back")]
     ShuttingDown,
@@ -90,6 +106,7 @@ struct Shared {
     bus: Bus,
     settings: Settings,
     places: Arc<Semaphore>,
+    clock: Clock,
     state: Mutex<Inner>,
     /// Something was queued, or the end has begun.
     wake: Notify,
@@ -99,7 +116,26 @@ struct Shared {
 struct Inner {
     queue: Queue<Arc<Live>>,
     live: BTreeMap<TaskId, Arc<Live>>,
+    /// What all of `live` takes.
+    live_bytes: usize,
+    /// Components of submissions that are not in `live` yet.
+    arriving: HashMap<Digest, usize>,
+    /// Nothing begins before this time: the store has just refused that.
+    held_until_ms: i64,
     shutting_down: bool,
+}
+
+impl Inner {
+    fn insert_live(&mut self, live: Arc<Live>) {
+        self.live_bytes += live.weight;
+        self.live.insert(live.id, live);
+    }
+
+    fn remove_live(&mut self, id: TaskId) {
+        if let Some(live) = self.live.remove(&id) {
+            self.live_bytes -= live.weight;
+        }
+    }
 }
 
 impl Scheduler {
@@ -119,6 +155,7 @@ impl Scheduler {
             bus,
             places: Arc::new(Semaphore::new(settings.places)),
             settings,
+            clock: Clock::start(),
             state: Mutex::default(),
             wake: Notify::new(),
         }))
@@ -151,12 +188,12 @@ impl Scheduler {
             let (id, priority, created) = (task.id, task.spec.priority, task.created);
             let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
             let mut state = self.0.state();
-            state.live.insert(id, live.clone());
+            state.insert_live(live.clone());
             match next {
                 Next::Again(due) if due > Timestamp::now() => {
-                    state.queue.push_later(id, priority, due.as_millisecond(), live);
+                    state.queue.push_later(id, priority, self.0.clock.at_ms(due), live);
                 }
-                _ => state.queue.push(id, priority, created.as_millisecond(), live),
+                _ => state.queue.push(id, priority, self.0.clock.at_ms(created), live),
             }
         }
         tokio::spawn(attempt::dispatch(self.0.clone()));
@@ -167,7 +204,7 @@ impl Scheduler {
     fn end_later(&self, mut task: Task, was: State) {
         let ended = std::mem::replace(&mut task.state, was);
         let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
-        self.0.state().live.insert(live.id, live.clone());
+        self.0.state().insert_live(live.clone());
         let shared = self.0.clone();
         tokio::spawn(async move { shared.end_as(&live, ended).await });
     }
@@ -315,14 +352,16 @@ impl Scheduler {
         true
     }
 
-    /// Whether a task that has not ended holds this component.
-    pub fn uses(&self, tenant: &str, digest: &crate::task::Digest) -> bool {
-        self.0.state().live.values().any(|live| live.tenant == tenant && live.spec.digest == *digest)
+    /// Whether a task that has not ended, or is being submitted, holds this component.
+    pub fn uses(&self, tenant: &str, digest: &Digest) -> bool {
+        let state = self.0.state();
+        state.arriving.contains_key(digest)
+            || state.live.values().any(|live| live.tenant == tenant && live.spec.digest == *digest)
     }
 
     /// How busy it is.
     pub fn load(&self) -> Load {
-        let Settings { places, max_pending } = self.0.settings;
+        let Settings { places, max_pending, .. } = self.0.settings;
         let (live, pending) = {
             let state = self.0.state();
             (state.live.len(), state.queue.waiting())
@@ -339,13 +378,21 @@ impl Scheduler {
         if tokio::time::timeout(grace, self.0.places.acquire_many(places)).await.is_ok() {
             return;
         }
-        let running: Vec<_> = self.0.state().live.values().cloned().collect();
-        for live in running {
-            if let Some(control) = &live.inner().control {
-                control.cancel(Duration::ZERO);
+        let ending = async {
+            loop {
+                let running: Vec<_> = self.0.state().live.values().cloned().collect();
+                for live in running {
+                    if let Some(control) = &live.inner().control {
+                        control.cancel(Duration::ZERO);
+                    }
+                }
+                // Again: one that began a moment ago is known a moment later.
+                if tokio::time::timeout(CANCEL_AGAIN, self.0.places.acquire_many(places)).await.is_ok() {
+                    break;
+                }
             }
-        }
-        let _ = tokio::time::timeout(LAST_GRACE, self.0.places.acquire_many(places)).await;
+        };
+        let _ = tokio::time::timeout(LAST_GRACE, ending).await;
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::live::{Ended, Live, SMALL_INPUT};
 use super::{Error, Scheduler, Shared};
 use crate::executor::Control;
-use crate::task::{End, Next, Outcome, Task, TaskId};
+use crate::task::{Digest, End, Next, Outcome, Task, TaskId};
 use crate::task_store::{Idempotency, Inserted};
 
 /// How long a task that nobody knows of may run before it is stored.
@@ -88,6 +88,24 @@ impl Drop for RunsOn {
     }
 }
 
+/// Keeps a component from being removed while a task that needs it is on its way.
+struct Arriving {
+    shared: Arc<Shared>,
+    digest: Digest,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        if let Some(count) = state.arriving.get_mut(&self.digest) {
+            *count -= 1;
+            if *count == 0 {
+                state.arriving.remove(&self.digest);
+            }
+        }
+    }
+}
+
 impl Scheduler {
     /// Stores a task and runs it, now or when its turn comes. Dropping the future changes nothing of that.
     ///
@@ -120,25 +138,42 @@ impl Shared {
                 return;
             }
         };
+        let arriving = match self.clone().arrive(&task) {
+            Ok(arriving) => arriving,
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                return;
+            }
+        };
         let store = self.store(task.spec.durable);
         if let Some(place) = place {
             // Counted before it begins, in the same write that accepts it.
             task.state.start(Timestamp::now());
             let live = Arc::new(Live::new(task, store, Some(input.clone())));
             if waits && idempotency.is_none() && live.spec.durable {
-                return self.run_then_tell(live, input, place, tell).await;
+                return self.run_then_tell(live, input, place, arriving, tell).await;
             }
-            if self.store_and_tell(&live, input, idempotency, tell).await {
+            if self.store_and_tell(&live, input, idempotency, arriving, tell).await {
                 self.run(live, place).await;
             }
             return;
         }
         let keep = !task.spec.durable || input.len() <= SMALL_INPUT;
         let live = Arc::new(Live::new(task, store, keep.then(|| input.clone())));
-        if self.store_and_tell(&live, input, idempotency, tell).await {
-            let since = live.created.as_millisecond();
-            self.state().queue.push(live.id, live.spec.priority, since, live.clone());
-            self.wake.notify_one();
+        if self.store_and_tell(&live, input, idempotency, arriving, tell).await {
+            self.enqueue(&live, self.clock.now_ms()).await;
+        }
+    }
+
+    /// Sees that the component of `task` is there, and stays until the task holds it.
+    fn arrive(self: Arc<Self>, task: &Task) -> Result<Arriving, Error> {
+        let digest = task.spec.digest;
+        *self.state().arriving.entry(digest).or_default() += 1;
+        let arriving = Arriving { shared: self, digest };
+        // In this order: whoever removes it looks for those that hold it first.
+        match arriving.shared.executor.has_component(&task.tenant, &digest) {
+            true => Ok(arriving),
+            false => Err(Error::ComponentGone(digest)),
         }
     }
 
@@ -148,11 +183,13 @@ impl Shared {
         live: &Arc<Live>,
         input: Arc<[u8]>,
         idempotency: Option<Idempotency>,
+        arriving: Arriving,
         tell: oneshot::Sender<Result<Told, Error>>,
     ) -> bool {
         let told = match live.store.insert(&live.task(), input, idempotency).await {
             Ok(Inserted::New) => {
-                self.state().live.insert(live.id, live.clone());
+                self.state().insert_live(live.clone());
+                drop(arriving);
                 self.bus.task_changed(|| live.task());
                 let _ = tell.send(Ok(Told::Stored(live.clone())));
                 return true;
@@ -172,12 +209,13 @@ impl Shared {
         live: Arc<Live>,
         input: Arc<[u8]>,
         place: OwnedSemaphorePermit,
+        arriving: Arriving,
         tell: oneshot::Sender<Result<Told, Error>>,
     ) {
         let control = Control::default();
         let mut running = pin!(self.execute(&live, input.clone(), control.clone()));
         let Ok(outcome) = tokio::time::timeout(SOON, &mut running).await else {
-            let stored = self.store_and_tell(&live, input, None, tell).await;
+            let stored = self.store_and_tell(&live, input, None, arriving, tell).await;
             if !stored {
                 control.cancel(Duration::ZERO);
             }
@@ -196,7 +234,7 @@ impl Shared {
         let next = state.end(now, &outcome.end, outcome.receipt.clone(), &live.spec.retry, 0.0);
         if next != Next::Ended || outcome.end == End::Cancelled {
             // It will run again: that is told in the usual order.
-            if self.store_and_tell(&live, input, None, tell).await {
+            if self.store_and_tell(&live, input, None, arriving, tell).await {
                 self.settle(&live, outcome).await;
             }
             return drop(place);
@@ -208,6 +246,7 @@ impl Shared {
         };
         let task = live.task_in(state.clone());
         let stored = live.store.insert_ended(&task, input, output.clone(), log).await;
+        drop(arriving);
         let told = match stored {
             Ok(()) => {
                 live.inner().state = state;
@@ -227,10 +266,11 @@ impl Shared {
         if state.shutting_down {
             return Err(Error::ShuttingDown);
         }
-        if state.queue.waiting() >= self.settings.max_pending {
-            return Err(Error::QueueFull(self.settings.max_pending));
+        let (tasks, bytes) = (state.queue.waiting(), state.live_bytes);
+        if tasks >= self.settings.max_pending || bytes >= self.settings.max_pending_bytes {
+            return Err(Error::QueueFull { tasks, bytes });
         }
-        if state.queue.is_ready(Timestamp::now().as_millisecond()) {
+        if state.queue.is_ready(self.clock.now_ms()) {
             return Ok(None);
         }
         Ok(self.places.clone().try_acquire_owned().ok())

@@ -1,5 +1,5 @@
 //! Reads request bodies: never more than may be, never slower than is bearable, and never more of them at
-//! one time than memory allows.
+//! one time than memory allows. Large answers share that memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const BASE: Duration = Duration::from_secs(20);
 
 /// Bytes a second below which a long body is given up.
-const MIN_RATE: u64 = 64 << 10;
+pub const MIN_RATE: u64 = 64 << 10;
 
 /// Bytes of bodies held at one time, in KiB.
 const BUDGET_KIB: usize = 1 << 20;
@@ -54,11 +54,30 @@ pub struct Whole {
 }
 
 impl Bodies {
-    /// Reads the whole of `body`, which is `what` and may have `limit` bytes.
+    /// A place for an answer with `bytes` of output; none is needed for a small one. Making JSON of it takes
+    /// some copies.
+    ///
+    /// # Errors
+    /// `503` where many are being sent.
+    pub fn answer(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>> {
+        let mut place = Place { budget: self.0.clone(), copies: 3, held: None };
+        place.cover(bytes as u64)?;
+        Ok(place.held)
+    }
+
+    /// Reads the whole of `body`, which is `what`, may have `limit` bytes, and of which there will be so many
+    /// `copies` while it is worked on.
     ///
     /// # Errors
     /// `413`, `408`, `415` for an encoded one, `503` where many are being read.
-    pub async fn read(&self, headers: &HeaderMap, body: Body, what: &str, limit: usize) -> Result<Whole> {
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        what: &str,
+        limit: usize,
+        copies: u64,
+    ) -> Result<Whole> {
         if headers.contains_key(CONTENT_ENCODING) {
             return Err(Problem::unsupported(format!("{what} has a Content-Encoding: send it as it is")));
         }
@@ -71,7 +90,7 @@ impl Bodies {
             }
             return Err(Problem::too_large(what, limit));
         }
-        let mut place = Place { budget: self.0.clone(), held: None };
+        let mut place = Place { budget: self.0.clone(), copies, held: None };
         place.cover(declared.unwrap_or_default())?;
         let bytes = read(body, what, limit, &mut place).await?;
         Ok(Whole { bytes, _place: place.held })
@@ -81,6 +100,7 @@ impl Bodies {
 /// What a body has of the memory for bodies.
 struct Place {
     budget: Arc<Semaphore>,
+    copies: u64,
     held: Option<OwnedSemaphorePermit>,
 }
 
@@ -88,14 +108,14 @@ impl Place {
     /// Sees that a body of `bytes` has its place; one of unknown length gets it as it grows.
     fn cover(&mut self, bytes: u64) -> Result<()> {
         let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
-        let wanted = bytes.div_ceil(1 << 10);
+        let wanted = bytes.div_ceil(1 << 10).saturating_mul(self.copies);
         if bytes <= SMALL || wanted <= held {
             return Ok(());
         }
         let more = u32::try_from((wanted - held).max(STEP_KIB)).unwrap_or(u32::MAX);
         let more = self.budget.clone().try_acquire_many_owned(more);
-        let more =
-            more.map_err(|_| Problem::overloaded("many large bodies are being read at this moment"))?;
+        let more = more
+            .map_err(|_| Problem::overloaded("many large bodies and answers are in memory at this moment"))?;
         match &mut self.held {
             Some(held) => held.merge(more),
             None => self.held = Some(more),

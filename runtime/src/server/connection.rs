@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -22,18 +22,21 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
+use super::body::MIN_RATE;
 use super::{App, gate, router};
 
-/// Connections at one time, and from one address.
+/// Connections at one time, as far as there are descriptors for them.
 const MAX_CONNECTIONS: usize = 8192;
-const MAX_PER_ADDRESS: usize = 4096;
+
+/// Descriptors for everything else: blobs, artefacts, the database and its readers.
+const OTHER_DESCRIPTORS: usize = 512;
 
 /// A request's head comes within this time, counted from the end of the last answer.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// Longest wait for a client to take some bytes of an answer.
+/// How far a client may be behind that takes an answer more slowly than [`MIN_RATE`].
 const STALLED: Duration = Duration::from_secs(30);
 
 /// Bytes of a head, and headers in it.
@@ -47,7 +50,8 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
     let router = router::router(app.clone());
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let most = max_connections();
+    let places = Arc::new(Semaphore::new(most));
     let addresses = Addresses::default();
     let mut ending = app.ending.clone();
     loop {
@@ -74,7 +78,7 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         };
         let address = peer.ip().to_canonical();
         // One address cannot keep all others out.
-        let Some(counted) = addresses.count(address) else { continue };
+        let Some(counted) = addresses.count(address, most / 2) else { continue };
         // Small answers go at once; a socket that does not take the option works too.
         let _ = stream.set_nodelay(true);
         let (app, router) = (app.clone(), router.clone());
@@ -85,7 +89,8 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
                 Ok::<_, std::convert::Infallible>(gate::answer(app, router, address, request).await)
             }
         });
-        let connection = builder().serve_connection(TokioIo::new(Guarded::new(stream)), service).into_owned();
+        let connection =
+            builder().serve_connection(TokioIo::new(Guarded::new(stream, STALLED)), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -98,6 +103,13 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still open after {} s: closed", drain.as_secs());
     }
+}
+
+/// As many as there are descriptors for, half of them at the least.
+fn max_connections() -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let descriptors = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -134,10 +146,11 @@ struct Counted {
 }
 
 impl Addresses {
-    fn count(&self, address: IpAddr) -> Option<Counted> {
+    /// One more of `address`, if it has not as many as it may.
+    fn count(&self, address: IpAddr, most: usize) -> Option<Counted> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
-        if *count >= MAX_PER_ADDRESS {
+        if *count >= most {
             return None;
         }
         *count += 1;
@@ -160,29 +173,46 @@ impl Drop for Counted {
 /// Bytes by which a connection has shown which protocol it speaks: the preface of HTTP/2.
 const PREFACE: usize = 24;
 
-/// A stream whose writes fail when the other side takes nothing for [`STALLED`], and whose reads fail when
-/// it does not say within [`HEAD`] which protocol it speaks: hyper waits for that without end.
+/// A stream whose writes fail when the other side takes them so slowly that it is [`STALLED`] behind, and
+/// whose reads fail when it does not say within [`HEAD`] which protocol it speaks: hyper waits for that
+/// without end.
 struct Guarded {
     stream: TcpStream,
-    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Duration,
+    /// The wait for the other side, and since when.
+    stalled: Option<(Pin<Box<Sleep>>, Instant)>,
+    /// What was waited in all, less what the bytes that were taken were worth.
+    behind: Duration,
     /// Until then it is to begin, and how much of that was read.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Guarded {
-    fn new(stream: TcpStream) -> Guarded {
-        Guarded { stream, stalled: None, opening: Some((Box::pin(sleep(HEAD)), 0)) }
+    fn new(stream: TcpStream, patience: Duration) -> Guarded {
+        Guarded {
+            stream,
+            patience,
+            stalled: None,
+            behind: Duration::ZERO,
+            opening: Some((Box::pin(sleep(HEAD)), 0)),
+        }
     }
 
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(result) = &written {
+            if let Some((_, since)) = self.stalled.take() {
+                self.behind += since.elapsed();
+            }
+            if !self.behind.is_zero() {
+                let worth = *result.as_ref().unwrap_or(&0) as f64 / MIN_RATE as f64;
+                self.behind = self.behind.saturating_sub(Duration::from_secs_f64(worth));
+            }
             // What is answered has begun.
             self.opening = None;
             return written;
         }
-        let stalled =
-            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + STALLED)));
+        let patience = self.patience.saturating_sub(self.behind);
+        let (stalled, _) = self.stalled.get_or_insert_with(|| (Box::pin(sleep(patience)), Instant::now()));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
     }
@@ -235,5 +265,43 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Writes until that fails, or two seconds are over; the other side reads `piece` bytes every 20 ms.
+    async fn write_to_one_that_takes(piece: usize) -> Option<io::ErrorKind> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut theirs, _) = theirs.unwrap();
+        let reading = tokio::spawn(async move {
+            let mut bytes = vec![0; piece];
+            while theirs.read_exact(&mut bytes).await.is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut guarded = Guarded::new(ours.unwrap(), Duration::from_millis(400));
+        let writing = async {
+            loop {
+                if let Err(error) = guarded.write(&[0; 1 << 16]).await {
+                    return error.kind();
+                }
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(2), writing).await.ok();
+        reading.abort();
+        ended
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_too_little_is_given_up_even_if_it_takes_something_now_and_then() {
+        let slow = write_to_one_that_takes(100).await;
+        let fast = write_to_one_that_takes(1 << 20).await;
+        assert_eq!((slow, fast), (Some(io::ErrorKind::TimedOut), None));
     }
 }

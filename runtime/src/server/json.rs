@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -10,7 +11,10 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::problem::{Problem, Result};
+use super::reply;
 
 /// Reads a `T` from JSON text.
 ///
@@ -51,10 +55,12 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Strict, A::Error> {
+        // Their hashes: the keys of a large object are most of it.
         let mut keys = HashSet::new();
+        let hasher = RandomState::new();
         while let Some(key) = map.next_key::<String>()? {
-            let shown: String = key.chars().take(64).collect();
-            if !keys.insert(key) {
+            if !keys.insert(hasher.hash_one(&key)) {
+                let shown: String = key.chars().take(64).collect();
                 return Err(A::Error::custom(format_args!("duplicate key `{}`", shown.escape_debug())));
             }
             map.next_value::<Strict>()?;
@@ -94,9 +100,18 @@ impl<'de> Visitor<'de> for Strict {
 
 /// An answer with a JSON body.
 pub fn answer(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    answer_in(None, status, body)
+}
+
+/// The same for a body that may be large, and then has its `place` in memory.
+pub fn answer_in(
+    place: Option<OwnedSemaphorePermit>,
+    status: StatusCode,
+    body: &impl Serialize,
+) -> Response<Body> {
     match serde_json::to_vec(body) {
         Ok(body) => {
-            let mut response = Response::new(Body::from(body));
+            let mut response = Response::new(reply::body(body, place));
             *response.status_mut() = status;
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response

@@ -14,6 +14,7 @@ mod heavy;
 mod json;
 mod problem;
 mod query;
+mod reply;
 mod router;
 mod submission;
 

@@ -192,6 +192,7 @@ impl From<task_store::Error> for Problem {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 Problem::new(status, "storage_unavailable", error.to_string()).header(RETRY_AFTER, RETRY_SOON)
             }
+            task_store::Error::Unwritten(_) => Problem::overloaded(error.to_string()),
             task_store::Error::Closed => Problem::overloaded("the server is shutting down"),
             task_store::Error::Unreadable(_) => Problem::internal(error),
         }
@@ -202,6 +203,7 @@ impl From<scheduler::Error> for Problem {
     fn from(error: scheduler::Error) -> Problem {
         match error {
             scheduler::Error::Store(error) => error.into(),
+            scheduler::Error::ComponentGone(_) => Problem::not_found(error.to_string()),
             error => Problem::overloaded(error.to_string()),
         }
     }
@@ -212,6 +214,8 @@ impl From<components::Error> for Problem {
         match error {
             components::Error::Refused(refusal) => refusal.into(),
             components::Error::Store(error) => error.into(),
+            components::Error::Overloaded => Problem::overloaded(error.to_string()),
+            components::Error::InUse(_) => Problem::conflict(error.to_string()),
         }
     }
 }

@@ -36,6 +36,20 @@ pub struct Spec {
     pub durable: bool,
 }
 
+impl Spec {
+    /// Bytes of its words, about as many as it takes in memory.
+    pub fn words(&self) -> usize {
+        let Grants { inference, vector_memory, http, keyvalue, config, .. } = &self.grants;
+        let collections = vector_memory.iter().flat_map(|memory| &memory.collections);
+        let lists = [inference, http, keyvalue, config];
+        let strings = lists.into_iter().flatten().chain(collections).chain(&self.args);
+        let words = strings.chain(self.env.iter().flat_map(|(name, value)| [name, value]));
+        let words = words.map(|word| word.len() + size_of::<String>()).sum::<usize>();
+        let description = self.description.as_ref().map_or(0, String::len);
+        self.component.len() + description + self.metadata.get().len() + words
+    }
+}
+
 /// A task: what it is, and how far it has come.
 #[derive(Clone, Debug)]
 pub struct Task {

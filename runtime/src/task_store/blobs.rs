@@ -128,13 +128,20 @@ impl Blobs {
         Ok(bytes)
     }
 
-    /// Removes one blob, unless it is pinned.
-    pub fn remove(&self, hash: &Hash) {
+    /// Removes one blob, unless it is pinned; returns how many bytes that freed.
+    pub fn remove(&self, hash: &Hash) -> u64 {
         let pins = self.pins();
-        if !pins.contains_key(hash)
-            && let Err(error) = fs::remove_file(self.path(hash))
-        {
-            tracing::debug!(%error, "a blob that was to be removed");
+        if pins.contains_key(hash) {
+            return 0;
+        }
+        let path = self.path(hash);
+        let bytes = fs::metadata(&path).map_or(0, |found| found.len());
+        match fs::remove_file(&path) {
+            Ok(()) => bytes,
+            Err(error) => {
+                tracing::debug!(%error, "a blob that was to be removed");
+                0
+            }
         }
     }
 

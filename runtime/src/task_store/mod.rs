@@ -28,6 +28,9 @@ pub enum Error {
     /// A write failed in a way after which nobody knows what is on the disk.
     #[error("the task store stopped writing, because {0}: restart the server once the disk is sound")]
     Poisoned(String),
+    /// A write failed before anything was in doubt: for lack of descriptors, say.
+    #[error("it could not be stored: {0}")]
+    Unwritten(String),
     /// Reading failed.
     #[error("the task store cannot be read: {0}")]
     Unreadable(String),

@@ -110,12 +110,11 @@ pub async fn remove(
     Segment(reference): Segment,
 ) -> Result<Response<Body>> {
     let (digest, _) = app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
-    if app.scheduler.uses(tenant, &digest) {
-        return Err(Problem::conflict(format!(
-            "{digest} is in use by a task that has not ended: wait for it, or cancel it"
-        )));
-    }
-    app.components.remove(tenant, digest).await?;
+    // To its end, whether the client waits or not.
+    let removing = tokio::spawn(async move {
+        app.components.remove(tenant, digest, || app.scheduler.uses(tenant, &digest)).await
+    });
+    removing.await.map_err(Problem::internal)??;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

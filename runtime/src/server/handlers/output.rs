@@ -8,20 +8,23 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, Request, Response};
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Segment;
 use super::events::{Gone, Line, Out, stream};
-use super::tasks::task;
+use super::tasks::{place, task};
+use crate::limits::Budget;
 use crate::server::App;
 use crate::server::gate::Tenant;
 use crate::server::heavy::heavy;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
+use crate::server::reply;
 use crate::task::{Log, Status};
 
 /// Guest bytes never become a page that runs in this origin.
-fn raw(bytes: Vec<u8>, media_type: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(bytes));
+fn raw(bytes: Vec<u8>, media_type: &'static str, place: Option<OwnedSemaphorePermit>) -> Response<Body> {
+    let mut response = Response::new(reply::body(bytes, place));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
@@ -39,6 +42,7 @@ pub async fn output(
         let status = task.state.status.name();
         return Err(Problem::not_found(format!("the task has no output: it is {status}")));
     }
+    let place = place(&app, &task)?;
     let output = app.scheduler.store_of(&task).output(tenant, task.id).await?.unwrap_or_default();
     Ok(heavy(output.len(), || {
         let media_type = match std::str::from_utf8(&output) {
@@ -46,7 +50,7 @@ pub async fn output(
             Ok(_) => "text/plain; charset=utf-8",
             Err(_) => "application/octet-stream",
         };
-        raw(output.to_vec(), media_type)
+        raw(output.to_vec(), media_type, place)
     }))
 }
 
@@ -64,11 +68,15 @@ pub async fn logs(
     if follow {
         return Ok(follow_log(app, tenant, task));
     }
+    // How long it is, is not known before it is read.
+    let most = task.spec.limits.get(Budget::LogBytes.name()).copied();
+    let most = most.unwrap_or(Budget::LogBytes.bounds(app.config.mode).default);
+    let place = app.bodies.answer(usize::try_from(most).unwrap_or(usize::MAX))?;
     let bytes = match app.scheduler.live(tenant, task.id) {
         Some(live) => live.log_from(0).1,
         None => whole(app.scheduler.store_of(&task).log(tenant, task.id).await?.unwrap_or_default()),
     };
-    Ok(raw(bytes, "text/plain; charset=utf-8"))
+    Ok(raw(bytes, "text/plain; charset=utf-8", place))
 }
 
 /// Head and tail, with what was dropped between them in words.

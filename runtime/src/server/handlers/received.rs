@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use super::media_type;
 use crate::engine::prescan;
@@ -62,17 +63,20 @@ pub async fn receive(app: &App, request: Request<Body>) -> Result<Received> {
     match media_type(&head.headers).as_str() {
         "application/wasm" | "application/octet-stream" => {
             let limit = max_component();
-            Ok(Received::Wasm(app.bodies.read(&head.headers, body, "the component", limit).await?))
+            Ok(Received::Wasm(app.bodies.read(&head.headers, body, "the component", limit, 2).await?))
         }
         "application/json" => {
             // Base64 is a third longer.
             let limit = input / 3 * 4 + MAX_WORDS;
-            Ok(Received::Json(app.bodies.read(&head.headers, body, "the body", limit).await?))
+            Ok(Received::Json(app.bodies.read(&head.headers, body, "the body", limit, 4).await?))
         }
         "multipart/form-data" => {
             let limit = max_component() + input + MAX_WORDS;
-            let whole = app.bodies.read(&head.headers, body, "the body", limit).await?;
-            let parts = split(&head.headers, whole.bytes.clone()).await?;
+            let whole = app.bodies.read(&head.headers, body, "the body", limit, 3).await?;
+            let bytes = whole.bytes.clone();
+            // It has all its bytes, so it never waits.
+            let parts = heavy(bytes.len(), || split(&head.headers, bytes).now_or_never());
+            let parts = parts.ok_or_else(|| Problem::internal("a form with all its bytes had to wait"))??;
             Ok(Received::Parts(parts, whole))
         }
         other => {

@@ -298,7 +298,7 @@ async fn accepted(app: &App, mut task: Accepted, wait: Option<Duration>) -> Resu
     };
     let live = &task.live;
     let mut response = match ended {
-        Some(ended) => finished(&ended),
+        Some(ended) => finished(app, &ended)?,
         None => json::answer(StatusCode::ACCEPTED, &Record::of(&live.task())),
     };
     if let Ok(location) = HeaderValue::from_str(&format!("/api/tasks/{}", live.id)) {

@@ -10,6 +10,7 @@ use axum::http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Segment;
 use crate::scheduler::{Cancelled, Ended};
@@ -118,21 +119,29 @@ async fn found(app: &App, tenant: &str, id: TaskId) -> Result<Task> {
 /// Answers with one task's record, or `404`.
 pub(super) async fn record(app: &App, tenant: &str, id: TaskId) -> Result<Response<Body>> {
     let task = found(app, tenant, id).await?;
+    let place = place(app, &task)?;
     let output = match task.state.status {
         Status::Completed => app.scheduler.store_of(&task).output(tenant, id).await?,
         _ => None,
     };
-    Ok(with_output(&task, output.as_deref()))
+    Ok(with_output(&task, output.as_deref(), place))
+}
+
+/// Room for an answer with the output of `task`.
+pub(super) fn place(app: &App, task: &Task) -> Result<Option<OwnedSemaphorePermit>> {
+    let bytes = task.state.output_bytes.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    app.bodies.answer(bytes)
 }
 
 /// Answers with the record of a task that has just ended.
-pub(super) fn finished(ended: &Ended) -> Response<Body> {
-    with_output(&ended.task, ended.output.as_deref())
+pub(super) fn finished(app: &App, ended: &Ended) -> Result<Response<Body>> {
+    Ok(with_output(&ended.task, ended.output.as_deref(), place(app, &ended.task)?))
 }
 
-fn with_output(task: &Task, output: Option<&[u8]>) -> Response<Body> {
+fn with_output(task: &Task, output: Option<&[u8]>, place: Option<OwnedSemaphorePermit>) -> Response<Body> {
     heavy(output.map_or(0, <[u8]>::len), || {
-        json::answer(StatusCode::OK, &Record::of(task).with_output(output.map(<[u8]>::to_vec)))
+        let record = Record::of(task).with_output(output.map(<[u8]>::to_vec));
+        json::answer_in(place, StatusCode::OK, &record)
     })
 }
 
@@ -245,7 +254,7 @@ pub async fn cancel(
             Err(Problem::conflict(format!("the task has ended: it is {}", status.name())))
         }
         Cancelled::Asked(live) => match tokio::time::timeout(CANCEL_WAIT, live.ended()).await {
-            Ok(ended) => Ok(finished(&ended)),
+            Ok(ended) => finished(&app, &ended),
             Err(_) => Ok(json::answer(StatusCode::ACCEPTED, &Record::of(&live.task()))),
         },
     }

@@ -52,7 +52,7 @@ impl SqliteStore {
             Ok(blobs)
         };
         let blobs = self.writer.write(remove).await?;
-        self.release(blobs).await
+        self.release(blobs).await.map(drop)
     }
 
     /// Every component of every tenant.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Params};
 
 pub use retention::Retention;
 
@@ -163,6 +163,19 @@ impl SqliteStore {
         Ok(left)
     }
 
+    /// Passes the result of a write on that was to name these blobs. One that failed leaves none of them:
+    /// on a full disk they would be what keeps it full.
+    async fn written<T>(
+        &self,
+        blobs: impl IntoIterator<Item = Hash>,
+        written: Result<T, Error>,
+    ) -> Result<T, Error> {
+        if written.is_err() {
+            let _ = self.release(blobs.into_iter().collect()).await;
+        }
+        written
+    }
+
     /// Reads one value: `select` gives it and its blob.
     async fn value(
         &self,
@@ -192,13 +205,27 @@ fn existing(path: &Path, found: &fs::Metadata) -> Result<Connection, OpenError> 
     if found.len() == 0 {
         return Err(damaged("it is empty".to_owned()));
     }
-    let db = connect(path, OpenFlags::empty()).map_err(|error| damaged(error.to_string()))?;
+    let unread = |error: rusqlite::Error| match error.sqlite_error_code() {
+        // The file may be sound: it is the disk, its rights or the machine that does not let it be read.
+        Some(
+            ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::OutOfMemory
+            | ErrorCode::DiskFull
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked,
+        ) => OpenError::Unusable { path: path.to_owned(), why: error.to_string() },
+        _ => damaged(error.to_string()),
+    };
+    let db = connect(path, OpenFlags::empty()).map_err(unread)?;
     schema::recognise(&db).map_err(|what| match what {
-        schema::Unsuitable::Damaged(why) => damaged(why),
+        schema::Unsuitable::Unreadable(error) => unread(error),
         what => OpenError::Unsuitable { path: path.to_owned(), what },
     })?;
     if found.len() <= CHECKED_AT_START {
-        let verdict = maintenance::quick_check(&db).map_err(|error| damaged(error.to_string()))?;
+        let verdict = maintenance::quick_check(&db).map_err(unread)?;
         verdict.map_err(damaged)?;
     }
     Ok(db)
@@ -270,6 +297,7 @@ impl TaskStore for SqliteStore {
         idempotency: Option<Idempotency>,
     ) -> Result<Inserted, Error> {
         let input = self.keep(input).await?;
+        let hash = input.hash();
         let row = SpecRow::of(task);
         let insert = move |db: &Connection| {
             if let Some(Idempotency { key, fingerprint }) = &idempotency {
@@ -284,7 +312,8 @@ impl TaskStore for SqliteStore {
             }
             row.insert(db, &input, &Left::default()).map(|()| Inserted::New)
         };
-        self.writer.write(insert).await
+        let inserted = self.writer.write(insert).await;
+        self.written(hash, inserted).await
     }
 
     async fn insert_ended(
@@ -295,13 +324,15 @@ impl TaskStore for SqliteStore {
         log: Log,
     ) -> Result<(), Error> {
         let input = self.keep(input).await?;
+        let hash = input.hash();
         let left = self.keep_left(output, log).await?;
+        let hashes: Vec<Hash> = hash.into_iter().chain(left.hashes()).collect();
         let row = SpecRow::of(task);
         let insert = move |db: &Connection| {
             row.insert(db, &input, &left)?;
             forget_checkpoints(db, row.id)
         };
-        let blobs = self.writer.write(insert).await?;
+        let blobs = self.written(hashes, self.writer.write(insert).await).await?;
         let _ = self.release(blobs).await;
         Ok(())
     }
@@ -409,6 +440,7 @@ impl TaskStore for SqliteStore {
     ) -> Result<(), Error> {
         let (name, size) = (name.to_owned(), data.len() as i64);
         let data = self.keep(data.into()).await?;
+        let hash = data.hash();
         let save = move |db: &Connection| {
             let select = "SELECT data_blob FROM checkpoints WHERE task = ? AND name = ?";
             let before = db
@@ -419,8 +451,8 @@ impl TaskStore for SqliteStore {
             save.execute((id.as_bytes(), &name, size, data.bytes(), data.hash()))?;
             Ok(Vec::from_iter(before.flatten()))
         };
-        let before = self.writer.write(save).await?;
-        self.release(before).await
+        let before = self.written(hash, self.writer.write(save).await).await?;
+        self.release(before).await.map(drop)
     }
 
     async fn load_checkpoint(&self, _tenant: &str, id: TaskId, name: &str) -> Result<Option<Vec<u8>>, Error> {

@@ -29,34 +29,52 @@ pub struct Retention {
     pub bytes: u64,
 }
 
+/// What one batch removed.
+struct Removed {
+    tasks: u64,
+    blob_bytes: u64,
+}
+
 impl SqliteStore {
     /// Removes what `retention` no longer keeps; returns how many tasks that were.
     pub async fn prune(&self, retention: Retention, now_ms: i64) -> Result<u64, Error> {
         let age = i64::try_from(retention.age.as_millis()).unwrap_or(i64::MAX);
         let too_old = now_ms.saturating_sub(age);
         let mut removed = 0;
-        while self.remove(too_old, BATCH as u64, &mut removed).await? == BATCH as u64 {}
+        loop {
+            let batch = self.remove(too_old, BATCH as u64).await?.tasks;
+            removed += batch;
+            if batch < BATCH as u64 {
+                break;
+            }
+        }
         loop {
             let tasks = self
                 .readers
                 .read(|db| db.query_row("SELECT count(*) FROM tasks", [], |row| row.get::<_, u64>(0)));
             let excess = tasks.await?.saturating_sub(retention.tasks).min(BATCH as u64);
-            if excess == 0 || self.remove(i64::MAX, excess, &mut removed).await? == 0 {
+            let batch = if excess == 0 { 0 } else { self.remove(i64::MAX, excess).await?.tasks };
+            if batch == 0 {
                 break;
             }
+            removed += batch;
         }
-        // What comes in meanwhile is the next round's.
+        // What comes in meanwhile is the next round's. The blobs are many files: they are counted once.
+        let mut blobs = self.blob_bytes().await?;
         for _ in 0..MAX_ROUNDS {
-            let size = self.size().await?;
+            let size = self.database_bytes().await?.saturating_add(blobs);
             if size <= retention.bytes {
                 break;
             }
             // Half as many as it takes if all are of one size, because they are not.
             let share = (size - retention.bytes) as f64 / size as f64 / 2.0;
             let count = (self.finished().await? as f64 * share) as u64;
-            if self.remove(i64::MAX, count.clamp(1, BATCH as u64), &mut removed).await? == 0 {
+            let Removed { tasks, blob_bytes } = self.remove(i64::MAX, count.clamp(1, BATCH as u64)).await?;
+            if tasks == 0 {
                 break;
             }
+            removed += tasks;
+            blobs = blobs.saturating_sub(blob_bytes);
         }
         self.sweep().await?;
         if removed > 0 {
@@ -79,42 +97,52 @@ impl SqliteStore {
     }
 
     /// Removes some of the tasks that ended first, and the blobs that nothing else names.
-    async fn remove(&self, ended_before: i64, count: u64, removed: &mut u64) -> Result<u64, Error> {
-        let (batch, blobs) = self.writer.write(move |db| remove(db, ended_before, count)).await?;
-        self.release(blobs).await?;
-        *removed += batch;
-        Ok(batch)
+    async fn remove(&self, ended_before: i64, count: u64) -> Result<Removed, Error> {
+        let (tasks, blobs) = self.writer.write(move |db| remove(db, ended_before, count)).await?;
+        Ok(Removed { tasks, blob_bytes: self.release(blobs).await? })
     }
 
-    /// Removes those of `hashes` that no row names any more. The rows that did are gone for good.
-    pub(super) async fn release(&self, hashes: Vec<Hash>) -> Result<(), Error> {
+    /// Removes those of `hashes` that no row names any more; returns their bytes. The rows that did are gone
+    /// for good.
+    pub(super) async fn release(&self, hashes: Vec<Hash>) -> Result<u64, Error> {
         if hashes.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let blobs = self.blobs.clone();
-        // On the writer's thread: whoever is about to name one has it pinned, or has named it.
-        let release = move |db: &Connection| {
+        let unused = move |db: &Connection| {
+            let mut unused = Vec::new();
             for hash in &hashes {
                 if !is_used(db, hash)? {
-                    blobs.remove(hash);
+                    unused.push(*hash);
                 }
             }
-            Ok(())
+            Ok((unused, 0))
         };
-        self.writer.write(release).await
+        // Between two transactions: in one, a row that seemed to be gone could come back. Whoever is about
+        // to name a blob has it pinned, or has named it.
+        let remove = move |(unused, bytes): &mut (Vec<Hash>, u64)| {
+            *bytes = unused.iter().map(|hash| blobs.remove(hash)).sum();
+        };
+        Ok(self.writer.write_then(unused, remove).await?.1)
     }
 
     /// Bytes of the database, without its empty pages, and of the blobs.
     pub async fn size(&self) -> Result<u64, Error> {
+        Ok(self.database_bytes().await?.saturating_add(self.blob_bytes().await?))
+    }
+
+    async fn database_bytes(&self) -> Result<u64, Error> {
+        let read = |db: &Connection| {
+            let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
+            Ok(pages.saturating_mul(number("page_size")?).unsigned_abs())
+        };
+        self.readers.read(read).await
+    }
+
+    async fn blob_bytes(&self) -> Result<u64, Error> {
         let blobs = self.blobs.clone();
-        self.readers
-            .read(move |db| {
-                let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-                let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
-                let database = pages.saturating_mul(number("page_size")?).unsigned_abs();
-                Ok(database.saturating_add(blobs.size().unwrap_or(0)))
-            })
-            .await
+        self.readers.read(move |_| Ok(blobs.size().unwrap_or(0))).await
     }
 
     /// Removes blobs that no row names.

@@ -34,7 +34,14 @@ impl Value {
     pub fn keep_as_file(bytes: &[u8], blobs: &Blobs, health: &Health) -> Result<Value, Error> {
         match blobs.keep(bytes) {
             Ok(pin) => Ok(Value { inline: None, blob: Some(pin) }),
-            Err(KeepError::Write(error)) => Err(Error::Full(format!("writing a file: {error}"))),
+            Err(KeepError::Write(error)) => {
+                use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+                let why = format!("writing a file: {error}");
+                match error.kind() {
+                    StorageFull | QuotaExceeded | FileTooLarge => Err(Error::Full(why)),
+                    _ => Err(Error::Unwritten(why)),
+                }
+            }
             Err(KeepError::Sync(error)) => {
                 let why = format!("syncing a file failed: {error}");
                 health.poison(why.clone());
@@ -145,6 +152,13 @@ pub struct Left {
     pub log_head: Value,
     pub log_tail: Value,
     pub log_dropped: Option<u64>,
+}
+
+impl Left {
+    /// The blobs that it names.
+    pub fn hashes(&self) -> impl Iterator<Item = Hash> {
+        [&self.output, &self.log_head, &self.log_tail].into_iter().filter_map(Value::hash)
+    }
 }
 
 /// The part of a row that never changes.

@@ -120,16 +120,15 @@ pub enum Unsuitable {
         "it has schema version {0}, this omnimind knows up to {VERSION}: use the newer release that wrote it"
     )]
     Newer(i32),
-    /// SQLite says so.
-    #[error("it is damaged: {0}")]
-    Damaged(String),
+    /// SQLite cannot read it.
+    #[error("it cannot be read: {0}")]
+    Unreadable(rusqlite::Error),
 }
 
 /// Checks that `db` is a task store of this version.
 pub fn recognise(db: &Connection) -> Result<(), Unsuitable> {
     let number = |name: &str| {
-        db.pragma_query_value(None, name, |row| row.get::<_, i32>(0))
-            .map_err(|error| Unsuitable::Damaged(error.to_string()))
+        db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(Unsuitable::Unreadable)
     };
     if number("application_id")? != APPLICATION_ID {
         return Err(Unsuitable::Foreign);

@@ -52,19 +52,33 @@ impl Health {
 /// One write that waits for its transaction.
 trait Write: Send {
     fn apply(&mut self, db: &Connection) -> rusqlite::Result<()>;
+    /// Its transaction is on the disk, and the next one has not begun.
+    fn committed(&mut self);
     fn answer(self: Box<Self>, committed: Result<(), Error>);
 }
 
-struct Waiting<T, F> {
+struct Waiting<T, F, A> {
     work: F,
+    after: A,
     value: Option<T>,
     answer: oneshot::Sender<Result<T, Error>>,
 }
 
-impl<T: Send, F: FnMut(&Connection) -> rusqlite::Result<T> + Send> Write for Waiting<T, F> {
+impl<T, F, A> Write for Waiting<T, F, A>
+where
+    T: Send,
+    F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
+    A: FnMut(&mut T) + Send,
+{
     fn apply(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.value = Some((self.work)(db)?);
         Ok(())
+    }
+
+    fn committed(&mut self) {
+        if let Some(value) = &mut self.value {
+            (self.after)(value);
+        }
     }
 
     fn answer(self: Box<Self>, committed: Result<(), Error>) {
@@ -100,11 +114,21 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.write_then(work, |_| {}).await
+    }
+
+    /// The same; and once it is on the disk, before anything else is written, does `after`.
+    pub async fn write_then<T, F, A>(&self, work: F, after: A) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        A: FnMut(&mut T) + Send + 'static,
+    {
         if let Some(why) = self.health.poisoned() {
             return Err(Error::Poisoned(why));
         }
         let (answer, answered) = oneshot::channel();
-        let waiting = Box::new(Waiting { work, value: None, answer });
+        let waiting = Box::new(Waiting { work, after, value: None, answer });
         {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let sent = queue.as_ref().map(|queue| queue.send(waiting));
@@ -140,13 +164,20 @@ fn write_all(db: &Connection, queue: &Receiver<Box<dyn Write>>, health: &Health)
             continue;
         }
         match together(db, &mut batch) {
-            Ok(()) => batch.into_iter().for_each(|write| write.answer(Ok(()))),
+            Ok(()) => {
+                // Of all before any is answered: what they hold until then may be what another one needs.
+                batch.iter_mut().for_each(|write| write.committed());
+                batch.into_iter().for_each(|write| write.answer(Ok(())));
+            }
             // One of them is at fault: each for itself, so that it alone is told.
             Err(error) if batch.len() > 1 && is_ones_own(&error) => {
                 for write in batch {
                     let mut alone = [write];
                     let result = together(db, &mut alone).map_err(|error| health.judge(&error));
-                    let [write] = alone;
+                    let [mut write] = alone;
+                    if result.is_ok() {
+                        write.committed();
+                    }
                     write.answer(result);
                 }
             }
