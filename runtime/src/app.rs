@@ -1,6 +1,6 @@
 //! The composition root: from a configuration to a server that runs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct Serving {
     pub data_dir: PathBuf,
     /// The name to sign in with.
     pub user: String,
+    /// A link that signs a browser in, once.
+    pub sign_in: String,
     runtime: Runtime,
     app: Arc<App>,
     store: Arc<SqliteStore>,
@@ -98,7 +100,18 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let (ending, ends) = watch::channel(false);
     let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
     let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
-    Ok(Serving { address, data_dir, user, runtime, app, store, listener, ending, _guests: guests })
+    let sign_in = format!("http://{}{}", reachable(address), app.sessions.link()?);
+    Ok(Serving { address, data_dir, user, sign_in, runtime, app, store, listener, ending, _guests: guests })
+}
+
+/// An address at which this machine finds `address`, which may be all of its own.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 impl Serving {

@@ -24,27 +24,7 @@ const CAT: &str = r#"
       (then (call $exit (i32.sub (i32.load8_u (i32.const 1024)) (i32.const 48)))))))
 "#;
 
-/// Prints its arguments and environment, separated by what WASI 0.1 puts between them.
-const SHOW: &str = r#"
-(module
-  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env_sizes (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "environ_get" (func $env (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (func $print (param $at i32) (param $len i32)
-    (i32.store (i32.const 16) (local.get $at))
-    (i32.store (i32.const 20) (local.get $len))
-    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24))))
-  (func (export "_start")
-    (drop (call $args_sizes (i32.const 0) (i32.const 4)))
-    (drop (call $args (i32.const 1024) (i32.const 8192)))
-    (call $print (i32.const 8192) (i32.load (i32.const 4)))
-    (drop (call $env_sizes (i32.const 0) (i32.const 4)))
-    (drop (call $env (i32.const 1024) (i32.const 8192)))
-    (call $print (i32.const 8192) (i32.load (i32.const 4)))))
-"#;
+const SHOW: &str = include_str!("show.wat");
 
 fn module(text: &str) -> Run {
     Run::bytes(wat::parse_str(text).expect("text").into())

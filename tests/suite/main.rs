@@ -17,6 +17,7 @@ mod full_disk;
 mod grants;
 mod guests;
 mod http;
+mod http_browser;
 mod http_components;
 mod http_gone;
 mod http_hostile;

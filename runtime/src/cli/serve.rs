@@ -109,6 +109,7 @@ pub fn run(args: Args, data_dir: PathBuf) -> Result<Exit, Failed> {
     note!("  data directory  {dir}");
     note!("  mode            {}", args.mode);
     note!("  credentials     {dir}/credentials.json (user {})", serving.user);
+    note!("  in a browser    {} (once, within 15 minutes)", serving.sign_in);
     note!("try it: curl --netrc-file '{dir}/netrc' http://{address}/api/v1/health/");
     serving.run().map_err(Failed::runtime)?;
     Ok(Exit::Completed)

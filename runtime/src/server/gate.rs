@@ -10,7 +10,9 @@ use axum::response::IntoResponse;
 use tower_service::Service;
 
 use super::App;
+use super::auth::DEFAULT_TENANT;
 use super::problem::{Problem, Result};
+use super::sessions;
 
 /// Whose request it is; handlers take it out of the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,9 @@ pub async fn answer(
 
 /// Whose it is; nobody's where that does not matter.
 fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<&'static str>> {
+    if app.sessions.admit(request.headers()) {
+        return Ok(Some(DEFAULT_TENANT));
+    }
     match app.auth.tenant(request.headers(), address) {
         Ok(tenant) => Ok(Some(tenant)),
         Err(_) if is_open(request.method(), request.uri().path()) => Ok(None),
@@ -53,7 +58,11 @@ fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<&
 
 fn is_open(method: &Method, path: &str) -> bool {
     let reading = method == Method::GET || method == Method::HEAD;
-    reading && (path == "/" || path == "/api/v1/health" || path.starts_with("/api/v1/health/"))
+    reading
+        && (path == "/"
+            || path == sessions::PATH
+            || path == "/api/v1/health"
+            || path.starts_with("/api/v1/health/"))
 }
 
 /// RFC 9112, section 3.2: a request that names no host, or two, could be read in two ways.

@@ -16,6 +16,7 @@ mod problem;
 mod query;
 mod reply;
 mod router;
+mod sessions;
 mod submission;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 pub use auth::{Auth, DEFAULT_TENANT, credentials};
 pub use health::Health;
 pub use problem::Problem;
+pub use sessions::Sessions;
 
 use crate::components::Components;
 use crate::config::Config;
@@ -48,6 +50,8 @@ pub struct App {
     pub bus: Bus,
     /// How everything is.
     pub health: Arc<Health>,
+    /// Browsers that are signed in.
+    pub sessions: Sessions,
     bodies: body::Bodies,
     /// True once the server is ending: streams end, new connections are not taken.
     ending: watch::Receiver<bool>,
@@ -64,8 +68,8 @@ impl App {
         health: Arc<Health>,
         ending: watch::Receiver<bool>,
     ) -> App {
-        let bodies = body::Bodies::default();
-        App { config, auth, scheduler, components, bus, health, bodies, ending }
+        let (sessions, bodies) = (Sessions::default(), body::Bodies::default());
+        App { config, auth, scheduler, components, bus, health, sessions, bodies, ending }
     }
 }
 

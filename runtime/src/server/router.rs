@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Extension;
 use axum::http::{Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 
 use super::App;
-use super::handlers::{components, events, health, output, submit, tasks};
+use super::gate::Tenant;
+use super::handlers::{browser, components, events, health, output, submit, tasks};
 use super::problem::Problem;
+use super::sessions;
 
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {
@@ -30,7 +33,9 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/v1/health/{check}", get(health::one)),
         ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),
     ];
-    let mut router = Router::new().route("/", get(welcome).fallback(wrong_method));
+    let mut router = Router::new()
+        .route("/", get(welcome).fallback(wrong_method))
+        .route(sessions::PATH, get(browser::sign_in).fallback(wrong_method));
     for (path, methods) in routes {
         let methods = methods.fallback(wrong_method);
         router = router.route(&format!("{path}/"), methods.clone()).route(path, methods);
@@ -38,9 +43,15 @@ pub fn router(app: Arc<App>) -> Router {
     router.fallback(no_such_path).with_state(app)
 }
 
-async fn welcome() -> impl IntoResponse {
-    let text = "OmniMind runs WebAssembly components under limits that hold.\n\
-                GET /api/v1/health/ tells how it is; everything else needs credentials: see DATA_DIR/credentials.json.\n";
+async fn welcome(tenant: Option<Extension<Tenant>>) -> impl IntoResponse {
+    let rest = match tenant {
+        Some(_) => "You are signed in. GET /api/tasks/ and /api/components/ show what there is.",
+        None => {
+            "GET /api/v1/health/ tells how it is; everything else needs credentials: see \
+             DATA_DIR/credentials.json, or open the link that `omnimind serve` printed at its start."
+        }
+    };
+    let text = format!("OmniMind runs WebAssembly components under limits that hold.\n{rest}\n");
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text)
 }
 

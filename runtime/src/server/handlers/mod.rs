@@ -1,5 +1,6 @@
 //! One file for each group of routes: from a request to an answer, with the work done elsewhere.
 
+pub mod browser;
 pub mod components;
 pub mod events;
 pub mod health;
