@@ -54,3 +54,11 @@ fn the_committed_samples_run_and_are_small() {
         Run::bytes(bytes.into()).input(input).execute().output();
     }
 }
+
+#[test]
+fn a_runaway_is_stopped() {
+    let outcome = Run::guest("runaway").limit("fuel", 100_000_000).execute();
+    assert_eq!(outcome.failure().kind, FailureKind::FuelExhausted);
+    let outcome = Run::guest("runaway").limit("wall_ms", 300).execute();
+    assert_eq!(outcome.failure().kind, FailureKind::DeadlineExceeded);
+}
