@@ -27,6 +27,8 @@ use tokio::sync::watch;
 pub use auth::{Auth, DEFAULT_TENANT, credentials};
 pub use health::Health;
 pub use problem::Problem;
+pub use query::duration as parse_duration;
+pub use submission::is_name;
 
 use crate::components::Components;
 use crate::config::Config;
