@@ -27,7 +27,11 @@ enum Shell {
 
 /// Prints the script on standard output.
 pub fn run(args: &Args) -> Result<Exit, Failed> {
-    let mut command = Cli::command();
+    // What `--help` hides is not completed either.
+    let whole = Cli::command();
+    let visible = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let mut command =
+        clap::Command::new("omnimind").args(whole.get_arguments().cloned()).subcommands(visible);
     let mut script = Vec::new();
     match args.shell {
         Shell::Bash => generate(Bash, &mut command, "omnimind", &mut script),

@@ -222,7 +222,11 @@ fn row(task: &Listed) -> Vec<String> {
         shown(&task.task_id),
         shown(&task.status),
         format!("{:.0}", task.progress),
-        shown(if task.priority == "critical" { "crit" } else { &task.priority }),
+        shown(match task.priority.as_str() {
+            "medium" => "med",
+            "critical" => "crit",
+            other => other,
+        }),
         shown(component),
         age(&task.created_at),
         took.map_or_else(|| "-".to_owned(), duration),
