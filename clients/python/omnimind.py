@@ -145,12 +145,16 @@ class Client:
         names = channels if isinstance(channels, str) else ",".join(channels)
         last = time.monotonic()
         while True:
+            was_connected = False
             try:
                 for _, data in self._events("/api/events", {"channels": names}):
-                    last = time.monotonic()
+                    was_connected = True
                     yield data
             except (OSError, http.client.HTTPException, Problem) as error:
-                _raise_if_lasting(error, last)
+                # A connection that was there until now may have been silent for long.
+                _raise_if_lasting(error, time.monotonic() if was_connected else last)
+            if was_connected:
+                last = time.monotonic()
             time.sleep(0.3)
 
     def health(self) -> dict:

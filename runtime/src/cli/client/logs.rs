@@ -89,8 +89,11 @@ async fn attempt(
         connection.open(Method::GET, &["api", "tasks", id, "logs"], &[("follow", "true")], None).await?;
     let mut events = Events::of(response);
     let mut skip = printed.bytes;
-    while let Some(event) = events.next(connection).await? {
+    loop {
+        let next = events.next(connection).await;
+        // Until now there was a connection, whether or not the task had anything to say.
         *heard = Instant::now();
+        let Some(event) = next? else { return Ok(false) };
         match event.name.as_str() {
             "log" => {
                 let Text { text } = connection.parse(event.data.as_bytes())?;
@@ -103,7 +106,6 @@ async fn attempt(
             _ => {}
         }
     }
-    Ok(false)
 }
 
 /// A program gets the bytes; a terminal gets them escaped.
