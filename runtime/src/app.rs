@@ -34,6 +34,8 @@ pub struct Serving {
     pub data_dir: PathBuf,
     /// The name to sign in with.
     pub user: String,
+    /// Where this machine finds it.
+    pub url: String,
     /// A link that signs a browser in, once.
     pub sign_in: String,
     runtime: Runtime,
@@ -100,8 +102,21 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let (ending, ends) = watch::channel(false);
     let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
     let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
-    let sign_in = format!("http://{}{}", reachable(address), app.sessions.link()?);
-    Ok(Serving { address, data_dir, user, sign_in, runtime, app, store, listener, ending, _guests: guests })
+    let url = format!("http://{}", reachable(address));
+    let sign_in = format!("{url}{}", app.sessions.link()?);
+    Ok(Serving {
+        address,
+        data_dir,
+        user,
+        url,
+        sign_in,
+        runtime,
+        app,
+        store,
+        listener,
+        ending,
+        _guests: guests,
+    })
 }
 
 /// An address at which this machine finds `address`, which may be all of its own.

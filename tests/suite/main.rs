@@ -6,6 +6,7 @@
 mod boundary;
 mod broken_disk;
 mod cache;
+mod client;
 mod commands;
 mod compile;
 mod control;
@@ -26,6 +27,7 @@ mod http_wire;
 mod interruptions;
 mod isolation;
 mod limits;
+mod python_client;
 mod refusals;
 mod retention;
 mod run_command;

@@ -1,8 +1,12 @@
 //! The command line: one file for each subcommand, and the exit codes they share.
 
+mod client;
 mod compile_worker;
+mod completions;
+mod input;
 mod run;
 mod serve;
+mod serving_file;
 mod store;
 mod terminal;
 
@@ -11,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::task::FailureKind;
 use crate::telemetry;
 
 /// Runs untrusted WebAssembly components under limits that hold.
@@ -31,17 +36,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what this is, in half a minute: a server, tasks, and guests that are stopped
+    Demo,
     /// Run a component on an input, here and now, and print its output and receipt
     Run(run::Args),
     /// Serve the HTTP API until SIGTERM or Ctrl-C
     Serve(serve::Args),
+    /// Upload components to a server, and look after those that are there
+    Component(client::component::Args),
+    /// Submit tasks to a server, wait for them, and look after them
+    Task(client::task::Args),
     /// Check, back up or repair the task store
     Store(store::Args),
+    /// Print a script that completes this command line in a shell
+    Completions(completions::Args),
     #[command(hide = true)]
     CompileWorker(compile_worker::Args),
 }
 
-/// How a process ends. The numbers are documented in `omnimind run --help`.
+/// How a process ends. The numbers are documented in `omnimind run --help` and `omnimind task --help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Exit {
@@ -57,8 +70,31 @@ enum Exit {
     Limit = 4,
     /// The runtime's own fault.
     Runtime = 5,
+    /// The server cannot be reached.
+    Unreachable = 6,
+    /// The server does not know these credentials.
+    Unauthorized = 7,
+    /// There is no such task or component.
+    NotFound = 8,
+    /// What is asked for does not go with what there is: a task that has ended, a component in use.
+    Conflict = 9,
+    /// The server takes nothing now; later it may.
+    Busy = 10,
+    /// The task had not ended when the waiting did.
+    NotEnded = 11,
     /// Ctrl-C.
     Cancelled = 130,
+}
+
+impl Exit {
+    /// Of a task that failed.
+    fn of(kind: FailureKind) -> Exit {
+        match kind {
+            FailureKind::GuestError | FailureKind::Trap | FailureKind::AbiViolation => Exit::TaskFailed,
+            FailureKind::HostError | FailureKind::Lost => Exit::Runtime,
+            _ => Exit::Limit,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -93,8 +129,12 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         // Before anything else: the worker gives up its rights first thing.
         Command::CompileWorker(args) => return compile_worker::run(&args),
+        Command::Demo => client::demo::run(),
         Command::Run(args) => data_dir(cli.data_dir).and_then(|dir| run::run(args, &dir)),
         Command::Serve(args) => data_dir(cli.data_dir).and_then(|dir| serve::run(args, dir)),
+        Command::Component(args) => data_dir(cli.data_dir).and_then(|dir| client::component::run(args, &dir)),
+        Command::Task(args) => data_dir(cli.data_dir).and_then(|dir| client::task::run(args, &dir)),
+        Command::Completions(args) => completions::run(&args),
         Command::Store(args) => data_dir(cli.data_dir).and_then(|dir| store::run(&args, &dir)),
     };
     match result {

@@ -1,22 +1,21 @@
 //! `omnimind run`: one component, one input, one receipt; no server.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::anyhow;
 use serde_json::value::RawValue;
 
+use super::input::{Work, read_component};
 use super::terminal::{self, TerminalJournal};
 use super::{Exit, Failed};
-use crate::engine::{self, Code, Engines, Refusal, prescan};
+use crate::engine::{self, Code, Engines, Refusal};
 use crate::executor::{Control, Executor, GuestThreads, Job};
-use crate::limits::{Budget, Limits, Mode, Requested};
-use crate::task::{
-    Digest, End, FailureKind, Grants, Outcome, Priority, Record, Retry, Spec, State, Task, TaskId,
-};
+use crate::limits::{Budget, Mode, Requested};
+use crate::task::{Digest, End, Grants, Outcome, Priority, Record, Retry, Spec, State, Task, TaskId};
 
 /// Ctrl-C lets the guest see `cancelled()` for this long before it is ended.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -42,87 +41,31 @@ pub struct Args {
     /// The component: a .wasm file exporting `run`, a wasi:cli command, or a WASI 0.1 command module
     file: PathBuf,
 
-    /// The input: JSON text, @FILE for a file's bytes, or - for standard input [default: empty]
-    #[arg(long, value_name = "JSON|@FILE|-")]
-    input: Option<String>,
-
-    /// The input as this very text
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
-    input_text: Option<String>,
-
-    /// Raise or lower a limit, e.g. fuel=1000000 or memory_bytes=256MiB; may be given several times
-    #[arg(long = "limit", value_name = "NAME=N", value_parser = parse_limit)]
-    limits: Vec<(String, u64)>,
+    #[command(flatten)]
+    work: Work,
 
     /// Which defaults and maxima apply: dev, test or prod
     #[arg(long, default_value = "dev", env = "OMNIMIND_MODE", hide_env_values = true)]
     mode: Mode,
 
-    /// Freeze the clocks and seed randomness: same input, same output, same fuel
-    #[arg(long)]
-    deterministic: bool,
-
     /// Print the task's record as JSON on standard output, instead of its output
     #[arg(long)]
     json: bool,
-
-    /// An environment variable for a command; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
-    env: Vec<(String, String)>,
-
-    /// Arguments for a command
-    #[arg(last = true)]
-    args: Vec<String>,
-}
-
-fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
-    let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
-    let amount = match name.ends_with("_bytes") {
-        true => parse_size(amount)?,
-        false if amount.ends_with(|c: char| c.is_ascii_alphabetic()) => {
-            bail!("{name} is a plain number, `{amount}` has a unit")
-        }
-        false => parse_number(amount)?,
-    };
-    Ok((name.to_owned(), amount))
-}
-
-fn parse_number(text: &str) -> anyhow::Result<u64> {
-    text.replace('_', "")
-        .parse()
-        .map_err(|_| anyhow!("`{text}` is not a whole number from 0 to {}", u64::MAX))
-}
-
-/// Bytes, as in `1000`, `256MiB` or `20GiB`.
-pub fn parse_size(text: &str) -> anyhow::Result<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match text.get(digits.len()..).unwrap_or_default() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        unit => bail!("`{unit}` is not a unit: use KiB, MiB or GiB"),
-    };
-    parse_number(digits)?.checked_mul(factor).with_context(|| format!("`{text}` is too large"))
-}
-
-fn parse_env(text: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = text.split_once('=').context("a variable is written NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Runs the component to its end and prints what there is to print.
 pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
     let mut requested = Requested::default();
-    for (name, amount) in &args.limits {
+    for (name, amount) in &args.work.limits {
         requested.ask(name, *amount).map_err(Failed::usage)?;
     }
     let limits = requested.effective(args.mode).map_err(Failed::usage)?;
-    let bytes = match read_component(&args.file, args.json) {
+    let bytes = match read_component(&args.file)? {
         Ok(bytes) => bytes,
-        Err(failed) => return failed,
+        Err(refusal) => return refused(&refusal, args.json),
     };
-    let input = read_input(&args, &limits).map_err(Failed::usage)?;
+    let most = limits.get(Budget::InputBytes);
+    let input = args.work.read_input(most, |size| limits.admit_input(size)).map_err(Failed::usage)?;
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::runtime)?;
@@ -147,10 +90,10 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
         let task_id = TaskId::generate();
         let journal = Arc::new(TerminalJournal::default());
         let mut job = Job::new(task_id, prepared, input, limits, journal.clone()).map_err(Failed::usage)?;
-        job.args.clone_from(&args.args);
-        job.env.clone_from(&args.env);
-        job.deterministic = args.deterministic;
-        let limits_asked = args.limits.iter().cloned().collect();
+        job.args.clone_from(&args.work.args);
+        job.env.clone_from(&args.work.env);
+        job.deterministic = args.work.deterministic;
+        let limits_asked = args.work.limits.iter().cloned().collect();
         let begun = jiff::Timestamp::now();
         cancel_on_interrupt(job.control.clone());
         let outcome = executor.execute(job).await;
@@ -164,50 +107,6 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
         }
         Ok(exit)
     })
-}
-
-/// Reads the file, unless it is larger than any component may be.
-fn read_component(file: &Path, json: bool) -> Result<Arc<[u8]>, Result<Exit, Failed>> {
-    let cap = prescan::Caps::default().bytes as u64;
-    let unreadable = |error: std::io::Error| {
-        Err(Failed::usage(anyhow!("{}: {error}; give the path of a .wasm file", file.display())))
-    };
-    let opened = std::fs::File::open(file).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    opened.take(cap + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > cap {
-        let message = format!("{} is larger than {} MiB, the most that is read", file.display(), cap >> 20);
-        return Err(refused(&Refusal::new(Code::TooLarge, message), json));
-    }
-    Ok(bytes.into())
-}
-
-/// Reads the input, but not more of it than the task may have.
-fn read_input(args: &Args, limits: &Limits) -> anyhow::Result<Arc<[u8]>> {
-    if let Some(text) = &args.input_text {
-        return Ok(text.as_bytes().into());
-    }
-    let Some(given) = &args.input else {
-        return Ok(Arc::default());
-    };
-    // One byte more than the limit shows that there is too much.
-    let most = limits.get(Budget::InputBytes) + 1;
-    let mut bytes = Vec::new();
-    if given == "-" {
-        std::io::stdin().lock().take(most).read_to_end(&mut bytes).context("reading standard input")?;
-    } else if let Some(path) = given.strip_prefix('@') {
-        let file = std::fs::File::open(path).with_context(|| format!("--input @{path}"))?;
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        limits.admit_input(size)?;
-        file.take(most).read_to_end(&mut bytes).with_context(|| format!("--input @{path}"))?;
-    } else {
-        serde_json::from_str::<serde::de::IgnoredAny>(given).map_err(|error| {
-            anyhow!("--input is not JSON ({error}); give @FILE for a file, - for standard input, or use --input-text")
-        })?;
-        bytes = given.as_bytes().to_vec();
-    }
-    limits.admit_input(bytes.len() as u64)?;
-    Ok(bytes.into())
 }
 
 fn refused(refusal: &Refusal, json: bool) -> Result<Exit, Failed> {
@@ -238,11 +137,11 @@ fn record(
         metadata: RawValue::NULL.to_owned(),
         priority: Priority::Medium,
         limits,
-        args: args.args.clone(),
-        env: args.env.iter().cloned().collect(),
+        args: args.work.args.clone(),
+        env: args.work.env.iter().cloned().collect(),
         retry: Retry { max_attempts: 1, on: Vec::new(), backoff_ms: 0 },
         grants: Grants::default(),
-        deterministic: args.deterministic,
+        deterministic: args.work.deterministic,
         durable: false,
     };
     let mut state = State::submitted(begun);
@@ -277,10 +176,6 @@ fn exit(outcome: &Outcome) -> Exit {
     match &outcome.end {
         End::Completed(_) => Exit::Completed,
         End::Cancelled => Exit::Cancelled,
-        End::Failed(failure) => match failure.kind {
-            FailureKind::GuestError | FailureKind::Trap | FailureKind::AbiViolation => Exit::TaskFailed,
-            FailureKind::HostError | FailureKind::Lost => Exit::Runtime,
-            _ => Exit::Limit,
-        },
+        End::Failed(failure) => Exit::of(failure.kind),
     }
 }

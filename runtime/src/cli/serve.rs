@@ -7,14 +7,15 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::terminal::note;
-use super::{Exit, Failed};
+use super::{Exit, Failed, serving_file};
 use crate::app;
 use crate::config::{Config, Credentials};
 use crate::limits::Mode;
 
 const AFTER_HELP: &str = "\
 Everything the server keeps is in the data directory; a second server on the same one is refused. On the
-first start it makes DATA_DIR/credentials.json and, for curl, DATA_DIR/netrc.
+first start it makes DATA_DIR/credentials.json and, for curl, DATA_DIR/netrc. While it runs,
+DATA_DIR/server.json tells `omnimind task` and `omnimind component` where it listens.
 
 SIGTERM or Ctrl-C: no new connections, running tasks and requests may finish for 10 s (--drain), what still
 runs then is taken up again by the next start. A second signal does not wait.
@@ -70,7 +71,7 @@ pub struct Args {
     max_tasks: u64,
 
     /// Bytes of tasks that are kept, e.g. 20GiB; the oldest finished ones go first
-    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = super::run::parse_size, env = "OMNIMIND_STORE__MAX_BYTES", hide_env_values = true)]
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = super::input::parse_size, env = "OMNIMIND_STORE__MAX_BYTES", hide_env_values = true)]
     max_bytes: u64,
 
     /// Seconds that requests and tasks may go on after a SIGTERM
@@ -104,6 +105,7 @@ pub fn run(args: Args, data_dir: PathBuf) -> Result<Exit, Failed> {
         )));
     }
     let serving = app::start(config).map_err(Failed::usage)?;
+    let _there = serving_file::announce(&serving.data_dir, &serving.url).map_err(Failed::runtime)?;
     let (address, dir) = (serving.address, serving.data_dir.display());
     note!("omnimind listens on http://{address}");
     note!("  data directory  {dir}");

@@ -100,7 +100,7 @@ pub fn print_json(object: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// A reader that went away (`| head`) has what it wanted.
-fn write_stdout(bytes: &[u8]) -> std::io::Result<()> {
+pub fn write_stdout(bytes: &[u8]) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
@@ -111,37 +111,60 @@ fn write_stdout(bytes: &[u8]) -> std::io::Result<()> {
 /// Prints output on standard output, and how the task ended on standard error.
 pub fn print_outcome(outcome: &Outcome) -> std::io::Result<()> {
     if let End::Completed(output) = &outcome.end {
-        write_stdout(output)?;
-        if std::io::stdout().is_terminal() && output.last().is_some_and(|byte| *byte != b'\n') {
-            write_stdout(b"\n")?;
+        print_output(output)?;
+    }
+    let receipt = &outcome.receipt;
+    match &outcome.end {
+        End::Completed(_) => note!("{}", completed(receipt)),
+        End::Cancelled => note!("cancelled after {} ms", receipt.wall_ms),
+        End::Failed(failure) => {
+            note!("failed after {} ms: {}", receipt.wall_ms, failure_text(failure));
+            print_remedy(failure);
         }
     }
-    let Receipt { wall_ms, cpu_ms, engine, .. } = &outcome.receipt;
-    match &outcome.end {
-        End::Completed(_) => note!("completed in {wall_ms} ms ({cpu_ms} ms of CPU, {engine})"),
-        End::Cancelled => note!("cancelled after {wall_ms} ms"),
-        End::Failed(failure) => print_failure(failure, *wall_ms),
-    }
-    print_receipt(&outcome.receipt);
+    note_lines(&receipt_text(receipt));
     Ok(())
 }
 
-fn print_failure(failure: &Failure, wall_ms: u64) {
-    note!("failed after {wall_ms} ms: {}: {}", failure.kind.name(), failure.message);
+/// Prints a task's output as it is; on a terminal the line is ended.
+pub fn print_output(output: &[u8]) -> std::io::Result<()> {
+    write_stdout(output)?;
+    if std::io::stdout().is_terminal() && output.last().is_some_and(|byte| *byte != b'\n') {
+        write_stdout(b"\n")?;
+    }
+    Ok(())
+}
+
+/// What a completed task took, in one line.
+pub fn completed(receipt: &Receipt) -> String {
+    let Receipt { wall_ms, cpu_ms, engine, .. } = receipt;
+    format!("completed in {wall_ms} ms ({cpu_ms} ms of CPU, {})", escape_guest_text(engine))
+}
+
+/// Why a task failed, where, and what would help. It may come from a server: everything is escaped.
+pub fn failure_text(failure: &Failure) -> String {
+    let mut text = format!("{}: {}", failure.kind.name(), escape_guest_text(&failure.message));
     for frame in &failure.backtrace {
-        note!("    at {frame}");
+        text.push_str(&format!("\n    at {}", escape_guest_text(frame)));
     }
     if let Some(hint) = &failure.hint {
-        note!("hint: {hint}");
+        text.push_str(&format!("\nhint: {}", escape_guest_text(hint)));
     }
+    text
+}
+
+/// The flag that would have let it pass, where one would.
+pub fn print_remedy(failure: &Failure) {
     if let (Some(limit), Some(asked)) = (&failure.limit, failure.asked)
         && failure.hint.as_ref().is_some_and(|hint| hint.contains("set limits."))
     {
-        note!("      here: --limit {limit}={asked}");
+        note!("      here: --limit {}={asked}", escape_guest_text(limit));
     }
 }
 
-fn print_receipt(receipt: &Receipt) {
+/// What was used of each budget, a line each.
+pub fn receipt_text(receipt: &Receipt) -> String {
+    let mut text = String::new();
     for budget in Budget::ALL {
         let Some(line) = receipt.budget(budget.name()) else {
             continue;
@@ -151,9 +174,15 @@ fn print_receipt(receipt: &Receipt) {
             Some(used) if used > 0 || stopped => {
                 let mark = if stopped { "  <- stopped the task" } else { "" };
                 let (used, limit) = (budget.display(used), budget.display(line.limit));
-                note!("  {:<17}{used:>16} of {limit}{mark}", budget.name());
+                text.push_str(&format!("  {:<17}{used:>16} of {limit}{mark}\n", budget.name()));
             }
             _ => {}
         }
     }
+    text
+}
+
+/// Prints lines that end in a newline.
+pub fn note_lines(lines: &str) {
+    let _ = std::io::stderr().write_all(lines.as_bytes());
 }

@@ -4,7 +4,6 @@
 //! one address and one name are answered `429` without a look at the password.
 
 use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -85,20 +84,8 @@ pub fn credentials(data_dir: &Path, given: Option<Credentials>) -> anyhow::Resul
     Ok(credentials)
 }
 
-/// Replaces a file in one step; nobody else can read it at any moment.
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    if fs::read(path).is_ok_and(|there| there == bytes) {
-        return Ok(());
-    }
-    let scratch = path.with_extension("tmp");
-    let _ = fs::remove_file(&scratch);
-    let write = || {
-        let mut file = private::file(&scratch)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&scratch, path)
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    private::replace(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
 /// Lets those in who know the password.

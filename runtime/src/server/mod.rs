@@ -29,7 +29,9 @@ use tokio::sync::watch;
 pub use auth::{Auth, DEFAULT_TENANT, credentials};
 pub use health::Health;
 pub use problem::Problem;
+pub use query::duration as parse_duration;
 pub use sessions::Sessions;
+pub use submission::is_name;
 
 use crate::components::Components;
 use crate::config::Config;

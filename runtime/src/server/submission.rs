@@ -194,11 +194,16 @@ impl Pipe for serde_json::Value {
     }
 }
 
-/// A component's name: what a file name, a URL and a terminal can all take.
-pub fn check_name(field: &str, name: &str) -> Result<()> {
+/// Whether a component may be called that: what a file name, a URL and a terminal can all take.
+pub fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-    if !first || name.len() > MAX_NAME || !name.chars().all(plain) {
+    first && name.len() <= MAX_NAME && name.chars().all(plain)
+}
+
+/// Refuses what is no name.
+pub fn check_name(field: &str, name: &str) -> Result<()> {
+    if !is_name(name) {
         return Err(Problem::invalid(
             field,
             format!(

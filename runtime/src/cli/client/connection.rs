@@ -1,0 +1,239 @@
+//! The way to a server: which one, and requests to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use reqwest::{Method, Response, Url};
+use serde::de::DeserializeOwned;
+
+use super::super::{Failed, serving_file};
+use super::credentials::{self, Server};
+use super::error::{Error, Problem};
+
+/// Where a server is, where nobody says another place.
+const DEFAULT_URL: &str = "http://127.0.0.1:8000";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest silence. A server compiles for up to a minute before it answers, and waits as long for a task.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Which server, and who asks.
+#[derive(Debug, Default, clap::Args)]
+pub struct ServerArgs {
+    /// The server's URL [default: the one that runs on the data directory, else http://127.0.0.1:8000]
+    #[arg(long, global = true, value_name = "URL", env = "OMNIMIND_URL", hide_env_values = true)]
+    server: Option<String>,
+
+    /// A file like DATA_DIR/credentials.json, to be sent to this server wherever it is
+    #[arg(long, global = true, value_name = "FILE")]
+    credentials: Option<PathBuf>,
+
+    #[arg(long, global = true, env = "OMNIMIND_DASHBOARD_USER", hide = true, hide_env_values = true)]
+    user: Option<String>,
+
+    #[arg(long, global = true, env = "OMNIMIND_DASHBOARD_PASS", hide = true, hide_env_values = true)]
+    password: Option<String>,
+}
+
+/// A server that can be asked.
+#[derive(Debug)]
+pub struct Connection {
+    client: reqwest::Client,
+    /// Without credentials: it is shown.
+    base: Url,
+    credentials: credentials::Found,
+}
+
+/// What a request carries.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Its media type.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: bytes::Bytes,
+    /// Headers besides.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Connection {
+    /// Finds the server and the credentials for it. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The URL or the credentials cannot be used.
+    pub fn find(args: &ServerArgs, data_dir: &Path) -> Result<Connection, Failed> {
+        let (url, server) = match (&args.server, serving_file::running(data_dir)) {
+            (Some(given), _) => (given.clone(), Server::Given),
+            (None, Some(running)) => (running, Server::OfDataDir),
+            (None, None) => (DEFAULT_URL.to_owned(), Server::Default),
+        };
+        let mut base = parse(&url).map_err(Failed::usage)?;
+        let environment = args.user.clone().zip(args.password.clone());
+        let file = args.credentials.as_deref();
+        let credentials = credentials::find(file, environment, &base, server, data_dir)?;
+        // They go into a header, and never into a message.
+        let _ = base.set_username("");
+        let _ = base.set_password(None);
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("omnimind/", env!("CARGO_PKG_VERSION")))
+            // A proxy or another place would get the password.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(SILENCE)
+            .build()
+            .map_err(Failed::runtime)?;
+        Ok(Connection { client, base, credentials })
+    }
+
+    /// The server's URL, as it may be shown.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// A good answer to a request; its body is still to come.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        content: Option<Content>,
+    ) -> Result<Response, Error> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.client.request(method, url);
+        if let Some((user, password)) = &self.credentials.pair {
+            request = request.basic_auth(user, Some(password));
+        }
+        if let Some(Content { media_type, bytes, headers }) = content {
+            request = request.body(bytes);
+            if !media_type.is_empty() {
+                request = request.header("content-type", media_type);
+            }
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.problem(response).await),
+        }
+    }
+
+    /// The same with the body of the answer.
+    ///
+    /// # Errors
+    /// There is no good answer, or not all of it.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        content: Option<Content>,
+    ) -> Result<Vec<u8>, Error> {
+        let response = self.open(method, path, query, content).await?;
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Ok(body.into())
+    }
+
+    /// `GET`, with the body of the answer.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
+        self.send(Method::GET, path, query, None).await
+    }
+
+    /// Reads the JSON of an answer.
+    ///
+    /// # Errors
+    /// It is of another shape.
+    pub fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(body).map_err(|error| self.strange(error))
+    }
+
+    /// An answer that makes no sense here.
+    pub fn strange(&self, what: impl ToString) -> Error {
+        Error::Strange { url: self.url().to_owned(), what: what.to_string() }
+    }
+
+    /// A connection that failed.
+    pub fn unreachable(&self, error: &reqwest::Error) -> Error {
+        // The innermost cause is what the system said.
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let why = if error.is_timeout() { "it takes too long".to_owned() } else { cause.to_string() };
+        Error::Unreachable { url: self.url().to_owned(), why, connected: !error.is_connect() }
+    }
+
+    async fn problem(&self, response: Response) -> Error {
+        let status = response.status().as_u16();
+        let body = response.bytes().await.unwrap_or_default();
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(mut problem) => {
+                problem.status = status;
+                problem.credentials.clone_from(&self.credentials.explanation);
+                Error::Problem(problem)
+            }
+            Err(_) => self.strange(format!("status {status} without a reason")),
+        }
+    }
+}
+
+fn parse(text: &str) -> anyhow::Result<Url> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    // The text itself is not repeated: it may have a password in it.
+    let wrong = |why: &str| anyhow!("--server: {why}; a server's URL is like http://127.0.0.1:8000");
+    let mut url: Url = whole.parse().map_err(|error| wrong(&format!("{error}")))?;
+    match url.scheme() {
+        "http" => {}
+        "https" => return Err(wrong("this release speaks no TLS")),
+        _ => return Err(wrong("it does not begin with http://")),
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// One part of a path, as a person gave it.
+///
+/// # Errors
+/// It would lead elsewhere.
+pub fn segment<'a>(what: &str, given: &'a str) -> Result<&'a str, Failed> {
+    match given.is_empty() || given.starts_with('.') || given.chars().any(char::is_control) {
+        true => Err(Failed::usage(anyhow!("`{}` is no {what}", given.escape_debug()))),
+        false => Ok(given),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_may_be_called() {
+        for (given, url) in [
+            ("127.0.0.1:9000", "http://127.0.0.1:9000/"),
+            ("http://host/path/?q#f", "http://host/path/"),
+            ("localhost", "http://localhost/"),
+        ] {
+            assert_eq!(parse(given).unwrap().as_str(), url, "{given}");
+        }
+        for wrong in ["", "https://host", "ftp://host", "http://", "http://me:secret@:80"] {
+            let said = parse(wrong).unwrap_err().to_string();
+            assert!(said.contains("http://127.0.0.1:8000") && !said.contains("secret"), "{wrong}: {said}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Which name and password go to which server.
+//!
+//! The file in the data directory belongs to the server that has that directory. Its password goes nowhere
+//! else by itself: not to another machine, and not to whatever happens to listen on the usual port.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::super::Failed;
+
+/// A name and a password, and where they are from.
+#[derive(Debug)]
+pub struct Found {
+    /// Nothing is sent where there is none.
+    pub pair: Option<(String, String)>,
+    /// How the answer to a `401` goes on.
+    pub explanation: String,
+}
+
+/// How the server was found, which decides whether it gets what is in the data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// By `--server` or `OMNIMIND_URL`.
+    Given,
+    /// It has the data directory, and lives.
+    OfDataDir,
+    /// Nothing was known; it is where one usually is.
+    Default,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    user: String,
+    password: String,
+}
+
+/// The credentials for `url`, which itself may have some.
+pub fn find(
+    file: Option<&Path>,
+    environment: Option<(String, String)>,
+    url: &Url,
+    server: Server,
+    data_dir: &Path,
+) -> Result<Found, Failed> {
+    let found = |pair, explanation: String| Ok(Found { pair: Some(pair), explanation });
+    if let Some(file) = file {
+        let pair = read(file).map_err(Failed::usage)?;
+        return found(pair, format!("; they were those in {}", file.display()));
+    }
+    if !url.username().is_empty() {
+        let pair = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
+        return found(pair, "; they were those in the URL".to_owned());
+    }
+    if let Some(pair) = environment {
+        let names = "OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS";
+        return found(pair, format!("; they were those in {names}"));
+    }
+    let stored: PathBuf = data_dir.join("credentials.json");
+    let shown = stored.display();
+    if server == Server::Default {
+        return Ok(Found {
+            pair: None,
+            explanation: format!(
+                "; no server runs on {}, so this one was not sent its credentials: give the server's --data-dir, or --server {url} if it is meant",
+                data_dir.display()
+            ),
+        });
+    }
+    if server == Server::Given && !is_loopback(url) {
+        return Ok(Found {
+            pair: None,
+            explanation: format!(
+                "; those in {shown} are not sent to another machine by themselves: give --credentials FILE, or set OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS"
+            ),
+        });
+    }
+    match stored.exists() {
+        true => found(
+            read(&stored).map_err(Failed::usage)?,
+            format!(
+                "; they were those in {shown}: give --data-dir the directory of this server, or --credentials FILE"
+            ),
+        ),
+        false => Ok(Found {
+            pair: None,
+            explanation: format!(
+                "; none were sent, because there is no {shown}: give --data-dir the directory of this server, or --credentials FILE"
+            ),
+        }),
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<(String, String)> {
+    let text = std::fs::read(file).with_context(|| format!("credentials: {}", file.display()))?;
+    let Stored { user, password } = serde_json::from_slice(&text)
+        .map_err(|_| anyhow!("{} is not {{\"user\": …, \"password\": …}}", file.display()))?;
+    Ok((user, password))
+}
+
+/// Whether requests to `url` stay on this machine. Only names that no name server is asked for.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// Undoes the percent signs of a URL's user or password.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let hex = rest.strip_prefix('%').and_then(|rest| rest.get(..2));
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = rest.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.extend(first.to_string().bytes());
+                rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(url: &str, server: Server, dir: &Path) -> Option<(String, String)> {
+        find(None, None, &url.parse().unwrap(), server, dir).unwrap().pair
+    }
+
+    #[test]
+    fn the_file_in_the_data_directory_stays_on_this_machine() {
+        let dir = std::env::temp_dir().join(format!("omnimind-credentials-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("credentials.json"), r#"{"user": "me", "password": "secret"}"#).unwrap();
+        for near in ["http://127.0.0.1:9", "http://localhost:9", "http://[::1]:9", "http://127.8.9.1"] {
+            assert!(pair(near, Server::Given, &dir).is_some(), "{near}");
+        }
+        for far in
+            ["http://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example", "http://[fe80::1]"]
+        {
+            assert_eq!(pair(far, Server::Given, &dir), None, "{far}");
+        }
+        assert!(pair("http://10.0.0.1", Server::OfDataDir, &dir).is_some(), "its own server");
+        assert_eq!(pair("http://127.0.0.1:8000", Server::Default, &dir), None, "whoever listens there");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_url_has_its_own() {
+        let with = pair("http://a%40b:p%3Aw%C3%BC%25@10.0.0.1", Server::Given, Path::new("/nowhere"));
+        assert_eq!(with, Some(("a@b".to_owned(), "p:wü%".to_owned())));
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%zz%4"), "%zz%4");
+    }
+}

@@ -1,0 +1,129 @@
+//! What `run` and `task submit` take alike: a component's file, an input, limits, words for a command.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::Failed;
+use crate::engine::{Code, Refusal, prescan};
+use crate::limits;
+
+/// What a task is given, besides its component.
+#[derive(Debug, clap::Args)]
+pub struct Work {
+    /// The input: JSON text, @FILE for a file's bytes, or - for standard input [default: empty]
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    input: Option<String>,
+
+    /// The input as this very text
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    input_text: Option<String>,
+
+    /// Raise or lower a limit, e.g. fuel=1000000 or memory_bytes=256MiB; may be given several times
+    #[arg(long = "limit", value_name = "NAME=N", value_parser = parse_limit)]
+    pub limits: Vec<(String, u64)>,
+
+    /// Freeze the clocks and seed randomness: same input, same output, same fuel
+    #[arg(long)]
+    pub deterministic: bool,
+
+    /// An environment variable for a command; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
+    pub env: Vec<(String, String)>,
+
+    /// Arguments for a command
+    #[arg(last = true)]
+    pub args: Vec<String>,
+}
+
+impl Work {
+    /// Reads the input, up to one byte more than the `most` that `admit` lets through. A file that is too
+    /// large is not read at all.
+    pub fn read_input(
+        &self,
+        most: u64,
+        admit: impl Fn(u64) -> Result<(), limits::Error>,
+    ) -> anyhow::Result<Arc<[u8]>> {
+        if let Some(text) = &self.input_text {
+            admit(text.len() as u64)?;
+            return Ok(text.as_bytes().into());
+        }
+        let Some(given) = &self.input else {
+            return Ok(Arc::default());
+        };
+        // One byte more than the limit shows that there is too much.
+        let most = most.saturating_add(1);
+        let mut bytes = Vec::new();
+        if given == "-" {
+            std::io::stdin().lock().take(most).read_to_end(&mut bytes).context("reading standard input")?;
+        } else if let Some(path) = given.strip_prefix('@') {
+            let file = std::fs::File::open(path).with_context(|| format!("--input @{path}"))?;
+            admit(file.metadata().map_or(0, |metadata| metadata.len()))?;
+            file.take(most).read_to_end(&mut bytes).with_context(|| format!("--input @{path}"))?;
+        } else {
+            serde_json::from_str::<serde::de::IgnoredAny>(given).map_err(|error| {
+                anyhow!("--input is not JSON ({error}); give @FILE for a file, - for standard input, or use --input-text")
+            })?;
+            bytes = given.as_bytes().to_vec();
+        }
+        admit(bytes.len() as u64)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Reads a component's file, unless it is larger than any component may be.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_component(file: &Path) -> Result<Result<Arc<[u8]>, Refusal>, Failed> {
+    let cap = prescan::Caps::default().bytes as u64;
+    let unreadable = |error: std::io::Error| {
+        Failed::usage(anyhow!("{}: {error}; give the path of a .wasm file", file.display()))
+    };
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    opened.take(cap + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > cap {
+        let message = format!("{} is larger than {} MiB, the most that is read", file.display(), cap >> 20);
+        return Ok(Err(Refusal::new(Code::TooLarge, message)));
+    }
+    Ok(Ok(bytes.into()))
+}
+
+fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
+    let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
+    let amount = match name.ends_with("_bytes") {
+        true => parse_size(amount)?,
+        false if amount.ends_with(|c: char| c.is_ascii_alphabetic()) => {
+            bail!("{name} is a plain number, `{amount}` has a unit")
+        }
+        false => parse_number(amount)?,
+    };
+    Ok((name.to_owned(), amount))
+}
+
+fn parse_number(text: &str) -> anyhow::Result<u64> {
+    text.replace('_', "")
+        .parse()
+        .map_err(|_| anyhow!("`{text}` is not a whole number from 0 to {}", u64::MAX))
+}
+
+/// Bytes, as in `1000`, `256MiB` or `20GiB`.
+pub fn parse_size(text: &str) -> anyhow::Result<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        unit => bail!("`{unit}` is not a unit: use KiB, MiB or GiB"),
+    };
+    parse_number(digits)?.checked_mul(factor).with_context(|| format!("`{text}` is too large"))
+}
+
+fn parse_env(text: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("a variable is written NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
