@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::engine::{Engines, Settings};
 use crate::events::Bus;
 use crate::executor::{Executor, GuestThreads};
-use crate::limits::Mode;
 use crate::scheduler::{self, Scheduler};
 use crate::server::{self, App, Auth, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
@@ -42,15 +41,6 @@ pub struct Serving {
     _guests: GuestThreads,
 }
 
-/// Instances that `mode` allows.
-pub fn instances(mode: Mode) -> u32 {
-    match mode {
-        Mode::Dev => 50,
-        Mode::Test => 100,
-        Mode::Prod => 200,
-    }
-}
-
 /// Starts everything: the store is open and recovered, the address taken.
 ///
 /// # Errors
@@ -59,7 +49,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     raise_descriptor_limit();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.max(2))
+        .worker_threads(config.server.workers.unwrap_or(cores).max(2))
         .thread_name("server")
         .enable_all()
         .build()?;
@@ -74,14 +64,14 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
 
     let dir = DataDir::open(&config.data_dir)?;
     let data_dir = dir.path().to_owned();
-    let credentials = server::credentials(&data_dir, config.credentials.clone())?;
+    let credentials = server::credentials(&data_dir, config.authentication.credentials.clone())?;
     let store = Arc::new(SqliteStore::open(dir)?);
-    let instances = instances(config.mode);
+    let instances = config.mode.instances();
     let settings =
         Settings { instances, artefacts: data_dir.join("artefacts"), worker: "/proc/self/exe".into() };
     let engines = Arc::new(Engines::new(settings)?);
     let executor = Executor::new(engines.clone(), handle);
-    let components = Components::load(store.clone(), engines.clone(), executor, config.mode);
+    let components = Components::load(store.clone(), engines.clone(), executor, config.limits);
     let components = Arc::new(runtime.block_on(components)?);
 
     let bus = Bus::default();

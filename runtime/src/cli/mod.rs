@@ -1,29 +1,23 @@
 //! The command line: one file for each subcommand, and the exit codes they share.
 
 mod compile_worker;
+mod config;
 mod run;
 mod serve;
+mod settings;
 mod store;
 mod terminal;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::telemetry;
 
 /// Runs untrusted WebAssembly components under limits that hold.
 #[derive(Debug, Parser)]
 #[command(name = "omnimind", version, max_term_width = 100)]
 struct Cli {
-    /// Where everything is kept [default: omnimind in the user's data directory]
-    #[arg(long, global = true, env = "OMNIMIND_DATA_DIR", value_name = "DIR", hide_env_values = true)]
-    data_dir: Option<PathBuf>,
-
-    /// The runtime's own log on standard error: error, warn, info, debug or trace [default: warn]
-    #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
-    log_level: Option<String>,
+    #[command(flatten)]
+    global: settings::Global,
 
     #[command(subcommand)]
     command: Command,
@@ -37,6 +31,8 @@ enum Command {
     Serve(serve::Args),
     /// Check, back up or repair the task store
     Store(store::Args),
+    /// Check the configuration, or show what is in force and where it came from
+    Config(config::Args),
     #[command(hide = true)]
     CompileWorker(compile_worker::Args),
 }
@@ -86,16 +82,17 @@ impl Failed {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if !matches!(cli.command, Command::CompileWorker(_)) {
-        telemetry::init(cli.log_level.as_deref());
-    }
-    let result = match cli.command {
+    let Cli { global, command } = Cli::parse();
+    let result = match command {
         // Before anything else: the worker gives up its rights first thing.
         Command::CompileWorker(args) => return compile_worker::run(&args),
-        Command::Run(args) => data_dir(cli.data_dir).and_then(|dir| run::run(args, &dir)),
-        Command::Serve(args) => data_dir(cli.data_dir).and_then(|dir| serve::run(args, dir)),
-        Command::Store(args) => data_dir(cli.data_dir).and_then(|dir| store::run(&args, &dir)),
+        Command::Run(args) => {
+            settings::load_quietly(&global, args.flags()).and_then(|loaded| run::run(args, &loaded.config))
+        }
+        Command::Serve(args) => serve::run(&args, &global),
+        Command::Store(args) => settings::load_quietly(&global, Vec::new())
+            .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
+        Command::Config(args) => config::run(args, global),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -104,10 +101,4 @@ pub fn main() -> ExitCode {
             exit.into()
         }
     }
-}
-
-fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, Failed> {
-    given.or_else(|| dirs::data_dir().map(|dir| dir.join("omnimind"))).ok_or_else(|| {
-        Failed::usage(anyhow::anyhow!("there is no home directory to keep anything in: give --data-dir DIR"))
-    })
 }

@@ -1,6 +1,7 @@
 //! `omnimind run`: one component, one input, one receipt; no server.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::value::RawValue;
 
 use super::terminal::{self, TerminalJournal};
-use super::{Exit, Failed};
+use super::{Exit, Failed, settings};
+use crate::config::{self, Config, Flag};
 use crate::engine::{self, Code, Engines, Refusal, prescan};
 use crate::executor::{Control, Executor, GuestThreads, Job};
-use crate::limits::{Budget, Limits, Mode, Requested};
+use crate::limits::{Budget, Limits, Requested};
 use crate::task::{
     Digest, End, FailureKind, Grants, Outcome, Priority, Record, Retry, Spec, State, Task, TaskId,
 };
@@ -54,9 +56,9 @@ pub struct Args {
     #[arg(long = "limit", value_name = "NAME=N", value_parser = parse_limit)]
     limits: Vec<(String, u64)>,
 
-    /// Which defaults and maxima apply: dev, test or prod
-    #[arg(long, default_value = "dev", env = "OMNIMIND_MODE", hide_env_values = true)]
-    mode: Mode,
+    /// Which defaults and maxima apply: dev, test or prod [default: dev]
+    #[arg(long)]
+    mode: Option<OsString>,
 
     /// Freeze the clocks and seed randomness: same input, same output, same fuel
     #[arg(long)]
@@ -75,35 +77,24 @@ pub struct Args {
     args: Vec<String>,
 }
 
+impl Args {
+    /// The flags that are keys of the configuration.
+    pub fn flags(&self) -> Vec<Flag> {
+        settings::flag("mode", "--mode", &self.mode).into_iter().collect()
+    }
+}
+
 fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
     let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
     let amount = match name.ends_with("_bytes") {
-        true => parse_size(amount)?,
+        true => config::parse_size(amount).map_err(anyhow::Error::msg)?,
         false if amount.ends_with(|c: char| c.is_ascii_alphabetic()) => {
             bail!("{name} is a plain number, `{amount}` has a unit")
         }
-        false => parse_number(amount)?,
+        false => config::parse_number(amount)
+            .ok_or_else(|| anyhow!("`{amount}` is not a whole number from 0 to {}", u64::MAX))?,
     };
     Ok((name.to_owned(), amount))
-}
-
-fn parse_number(text: &str) -> anyhow::Result<u64> {
-    text.replace('_', "")
-        .parse()
-        .map_err(|_| anyhow!("`{text}` is not a whole number from 0 to {}", u64::MAX))
-}
-
-/// Bytes, as in `1000`, `256MiB` or `20GiB`.
-pub fn parse_size(text: &str) -> anyhow::Result<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match text.get(digits.len()..).unwrap_or_default() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        unit => bail!("`{unit}` is not a unit: use KiB, MiB or GiB"),
-    };
-    parse_number(digits)?.checked_mul(factor).with_context(|| format!("`{text}` is too large"))
 }
 
 fn parse_env(text: &str) -> anyhow::Result<(String, String)> {
@@ -112,12 +103,12 @@ fn parse_env(text: &str) -> anyhow::Result<(String, String)> {
 }
 
 /// Runs the component to its end and prints what there is to print.
-pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
+pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
     let mut requested = Requested::default();
     for (name, amount) in &args.limits {
         requested.ask(name, *amount).map_err(Failed::usage)?;
     }
-    let limits = requested.effective(args.mode).map_err(Failed::usage)?;
+    let limits = requested.effective(config.limits).map_err(Failed::usage)?;
     let bytes = match read_component(&args.file, args.json) {
         Ok(bytes) => bytes,
         Err(failed) => return failed,
@@ -130,7 +121,7 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
     let guests = GuestThreads::start(workers).map_err(Failed::runtime)?;
     let settings = engine::Settings {
         instances: 1,
-        artefacts: data_dir.join("artefacts"),
+        artefacts: config.data_dir.join("artefacts"),
         // Not its name: that may lead to another version by the time it is started.
         worker: "/proc/self/exe".into(),
     };

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Component, Engines, Metadata, Refusal};
 use crate::executor::{Executor, Interface, Kind, Prepared};
-use crate::limits::Mode;
+use crate::limits::Policy;
 use crate::task::{Capability, Digest};
 use crate::task_store::{self, SqliteStore, StoredComponent};
 
@@ -87,7 +87,7 @@ pub struct Components {
     store: Arc<SqliteStore>,
     engines: Arc<Engines>,
     executor: Executor,
-    mode: Mode,
+    limits: Policy,
     registry: RwLock<Registry>,
     /// Uploads that nobody waits for: still compiling, or why not.
     compilations: Mutex<LruCache<(String, Digest), Option<Refusal>>>,
@@ -102,7 +102,7 @@ impl Components {
         store: Arc<SqliteStore>,
         engines: Arc<Engines>,
         executor: Executor,
-        mode: Mode,
+        limits: Policy,
     ) -> Result<Components, Error> {
         let mut registry = Registry::default();
         for component in store.components().await? {
@@ -116,7 +116,7 @@ impl Components {
             registry.by_digest.entry(tenant).or_default().insert(digest, entry);
         }
         let compilations = Mutex::new(LruCache::new(MAX_COMPILATIONS));
-        Ok(Components { store, engines, executor, mode, registry: RwLock::new(registry), compilations })
+        Ok(Components { store, engines, executor, limits, registry: RwLock::new(registry), compilations })
     }
 
     /// Keeps the component `bytes`, which have this `digest`, for `tenant`, under `name` if there is one. True

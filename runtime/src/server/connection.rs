@@ -25,12 +25,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{App, gate, router};
+use crate::config::Server;
 
 /// Connections at one time, and from one address.
 const MAX_CONNECTIONS: usize = 8192;
 const MAX_PER_ADDRESS: usize = 4096;
 
-/// A request's head comes within this time, counted from the end of the last answer.
+/// A connection says within this time which protocol it speaks; its heads have `server.timeout_keep_alive`.
 const HEAD: Duration = Duration::from_secs(10);
 
 /// Longest wait for a client to take some bytes of an answer.
@@ -46,6 +47,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// Accepts until the end, then lets connections finish, for `drain` at most.
 pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
     let router = router::router(app.clone());
+    let builder = builder(&app.config.server);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let addresses = Addresses::default();
@@ -85,7 +87,7 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
                 Ok::<_, std::convert::Infallible>(gate::answer(app, router, address, request).await)
             }
         });
-        let connection = builder().serve_connection(TokioIo::new(Guarded::new(stream)), service).into_owned();
+        let connection = builder.serve_connection(TokioIo::new(Guarded::new(stream)), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -100,12 +102,12 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(config: &Server) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(config.keep_alive)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .half_close(false);
@@ -121,7 +123,10 @@ fn builder() -> Builder<TokioExecutor> {
         .initial_connection_window_size(1 << 20)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    builder
+    match config.http2 {
+        true => builder,
+        false => builder.http1_only(),
+    }
 }
 
 /// How many connections each address has; clones are the same count.
