@@ -8,6 +8,7 @@ mod broken_disk;
 mod cache;
 mod commands;
 mod compile;
+mod configuration;
 mod control;
 mod crash_storm;
 mod deterministic;
