@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::engine::{Engines, Settings};
 use crate::events::Bus;
 use crate::executor::{Executor, GuestThreads};
-use crate::limits::Mode;
 use crate::scheduler::{self, Scheduler};
 use crate::server::{self, App, Auth, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
@@ -43,17 +42,9 @@ pub struct Serving {
     store: Arc<SqliteStore>,
     listener: tokio::net::TcpListener,
     ending: watch::Sender<bool>,
+    stop: Stop,
     // Dropped last: guests may still be ending.
     _guests: GuestThreads,
-}
-
-/// Instances that `mode` allows.
-pub fn instances(mode: Mode) -> u32 {
-    match mode {
-        Mode::Dev => 50,
-        Mode::Test => 100,
-        Mode::Prod => 200,
-    }
 }
 
 /// Starts everything: the store is open and recovered, the address taken.
@@ -64,10 +55,15 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     raise_descriptor_limit();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.max(2))
+        .worker_threads(config.server.workers.unwrap_or(cores).max(2))
         .thread_name("server")
         .enable_all()
         .build()?;
+    // From here on a signal is one to end in order, however far the start is.
+    let stop = {
+        let _runtime = runtime.enter();
+        Stop::new()?
+    };
     let guests = GuestThreads::start(cores)?;
     let handle = guests.handle().ok_or_else(|| anyhow!("the guests' threads are gone"))?;
     // The address first: it is what is most often taken.
@@ -79,14 +75,14 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
 
     let dir = DataDir::open(&config.data_dir)?;
     let data_dir = dir.path().to_owned();
-    let credentials = server::credentials(&data_dir, config.credentials.clone())?;
+    let credentials = server::credentials(&data_dir, config.authentication.credentials.clone())?;
     let store = Arc::new(SqliteStore::open(dir)?);
-    let instances = instances(config.mode);
+    let instances = config.mode.instances();
     let settings =
         Settings { instances, artefacts: data_dir.join("artefacts"), worker: "/proc/self/exe".into() };
     let engines = Arc::new(Engines::new(settings)?);
     let executor = Executor::new(engines.clone(), handle);
-    let components = Components::load(store.clone(), engines.clone(), executor, config.mode);
+    let components = Components::load(store.clone(), engines.clone(), executor, config.limits);
     let components = Arc::new(runtime.block_on(components)?);
 
     let bus = Bus::default();
@@ -115,6 +111,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         store,
         listener,
         ending,
+        stop,
         _guests: guests,
     })
 }
@@ -135,10 +132,9 @@ impl Serving {
     /// # Errors
     /// Signals cannot be listened to.
     pub fn run(self) -> anyhow::Result<()> {
-        let Serving { runtime, app, store, listener, ending, _guests, .. } = self;
+        let Serving { runtime, app, store, listener, ending, mut stop, _guests, .. } = self;
         let drain = app.config.server.drain;
         runtime.block_on(async {
-            let mut stop = Stop::new()?;
             let watching = {
                 let health = app.health.clone();
                 tokio::spawn(async move { health.watch().await })

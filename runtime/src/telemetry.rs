@@ -1,9 +1,16 @@
-//! The runtime's own log: standard error, `LOG_LEVEL` or `RUST_LOG` decide how much.
+//! The runtime's own log: on standard error, as text for people or as JSON for programs.
 
-use tracing_subscriber::EnvFilter;
+use std::io::IsTerminal;
 
-/// Starts logging at `level` (an `EnvFilter` directive); what cannot be read as one means warnings.
-pub fn init(level: Option<&str>) {
-    let filter = EnvFilter::try_new(level.unwrap_or("warn")).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+use crate::config::{Format, Logging};
+
+/// Starts logging.
+pub fn init(logging: &Logging) {
+    let builder = tracing_subscriber::fmt().with_max_level(logging.level).with_writer(std::io::stderr);
+    let is_terminal = std::io::stderr().is_terminal();
+    match logging.format {
+        Format::Auto if is_terminal => builder.init(),
+        Format::Text => builder.with_ansi(is_terminal).init(),
+        Format::Auto | Format::Json => builder.json().init(),
+    }
 }

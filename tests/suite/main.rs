@@ -9,6 +9,7 @@ mod cache;
 mod client;
 mod commands;
 mod compile;
+mod configuration;
 mod control;
 mod crash_storm;
 mod deterministic;

@@ -120,7 +120,10 @@ fn what_is_wrong_on_the_command_line_is_named() {
         (&["--limit", "memory_bytes=5GiB"], "4294967296"),
         (&["--limit", "memory_bytes=5GBB"], "KiB, MiB or GiB"),
         (&["--limit", "stack_bytes=1MiB"], "stack_bytes"),
-        (&["--mode", "production"], "dev, test, prod"),
+        (
+            &["--mode", "production"],
+            "flag --mode: mode: `production` is not allowed; it is dev, test or prod",
+        ),
         (&["--input", "hello"], "--input-text"),
         (&["--input", "@nowhere"], "nowhere"),
         (&["--input-text", "too long", "--limit", "input_bytes=3"], "input_bytes"),

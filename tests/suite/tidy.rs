@@ -113,6 +113,14 @@ fn unsafe_code_is_in_one_place() {
 }
 
 #[test]
+fn the_environment_is_read_in_one_place() {
+    let reads = |text: &str| text.contains("env::var") || text.contains("env = \"");
+    let sources = runtime_sources().into_iter().filter(|(.., text)| reads(text));
+    let places: Vec<PathBuf> = sources.map(|(_, path, _)| path).collect();
+    assert_eq!(places, [checkout().join("runtime/src/cli/settings.rs")]);
+}
+
+#[test]
 fn files_can_be_read_in_one_sitting() {
     let long: BTreeMap<_, _> = runtime_sources()
         .into_iter()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 
 use super::Failed;
+use crate::config;
 use crate::engine::{Code, Refusal, prescan};
 use crate::limits;
 
@@ -95,32 +96,14 @@ pub fn read_component(file: &Path) -> Result<Result<Arc<[u8]>, Refusal>, Failed>
 fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
     let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
     let amount = match name.ends_with("_bytes") {
-        true => parse_size(amount)?,
+        true => config::parse_size(amount).map_err(anyhow::Error::msg)?,
         false if amount.ends_with(|c: char| c.is_ascii_alphabetic()) => {
             bail!("{name} is a plain number, `{amount}` has a unit")
         }
-        false => parse_number(amount)?,
+        false => config::parse_number(amount)
+            .ok_or_else(|| anyhow!("`{amount}` is not a whole number from 0 to {}", u64::MAX))?,
     };
     Ok((name.to_owned(), amount))
-}
-
-fn parse_number(text: &str) -> anyhow::Result<u64> {
-    text.replace('_', "")
-        .parse()
-        .map_err(|_| anyhow!("`{text}` is not a whole number from 0 to {}", u64::MAX))
-}
-
-/// Bytes, as in `1000`, `256MiB` or `20GiB`.
-pub fn parse_size(text: &str) -> anyhow::Result<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match text.get(digits.len()..).unwrap_or_default() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        unit => bail!("`{unit}` is not a unit: use KiB, MiB or GiB"),
-    };
-    parse_number(digits)?.checked_mul(factor).with_context(|| format!("`{text}` is too large"))
 }
 
 fn parse_env(text: &str) -> anyhow::Result<(String, String)> {

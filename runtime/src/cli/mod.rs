@@ -3,32 +3,27 @@
 mod client;
 mod compile_worker;
 mod completions;
+mod config;
 mod input;
 mod run;
 mod serve;
 mod serving_file;
+mod settings;
 mod store;
 mod terminal;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::task::FailureKind;
-use crate::telemetry;
 
 /// Runs untrusted WebAssembly components under limits that hold.
 #[derive(Debug, Parser)]
 #[command(name = "omnimind", version, max_term_width = 100)]
 struct Cli {
-    /// Where everything is kept [default: omnimind in the user's data directory]
-    #[arg(long, global = true, env = "OMNIMIND_DATA_DIR", value_name = "DIR", hide_env_values = true)]
-    data_dir: Option<PathBuf>,
-
-    /// The runtime's own log on standard error: error, warn, info, debug or trace [default: warn]
-    #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL", hide_env_values = true)]
-    log_level: Option<String>,
+    #[command(flatten)]
+    global: settings::Global,
 
     #[command(subcommand)]
     command: Command,
@@ -48,6 +43,8 @@ enum Command {
     Task(client::task::Args),
     /// Check, back up or repair the task store
     Store(store::Args),
+    /// Check the configuration, or show what is in force and where it came from
+    Config(config::Args),
     /// Print a script that completes this command line in a shell
     Completions(completions::Args),
     #[command(hide = true)]
@@ -122,20 +119,23 @@ impl Failed {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if !matches!(cli.command, Command::CompileWorker(_)) {
-        telemetry::init(cli.log_level.as_deref());
-    }
-    let result = match cli.command {
+    let Cli { global, command } = Cli::parse();
+    let result = match command {
         // Before anything else: the worker gives up its rights first thing.
         Command::CompileWorker(args) => return compile_worker::run(&args),
         Command::Demo => client::demo::run(),
-        Command::Run(args) => data_dir(cli.data_dir).and_then(|dir| run::run(args, &dir)),
-        Command::Serve(args) => data_dir(cli.data_dir).and_then(|dir| serve::run(args, dir)),
-        Command::Component(args) => data_dir(cli.data_dir).and_then(|dir| client::component::run(args, &dir)),
-        Command::Task(args) => data_dir(cli.data_dir).and_then(|dir| client::task::run(args, &dir)),
+        Command::Run(args) => {
+            settings::load_quietly(&global, args.flags()).and_then(|loaded| run::run(args, &loaded.config))
+        }
+        Command::Serve(args) => serve::run(&args, &global),
+        Command::Component(args) => {
+            client::Here::find(&global).and_then(|here| client::component::run(args, &here))
+        }
+        Command::Task(args) => client::Here::find(&global).and_then(|here| client::task::run(args, &here)),
+        Command::Store(args) => settings::load_quietly(&global, Vec::new())
+            .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
+        Command::Config(args) => config::run(args, global),
         Command::Completions(args) => completions::run(&args),
-        Command::Store(args) => data_dir(cli.data_dir).and_then(|dir| store::run(&args, &dir)),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -144,10 +144,4 @@ pub fn main() -> ExitCode {
             exit.into()
         }
     }
-}
-
-fn data_dir(given: Option<PathBuf>) -> Result<PathBuf, Failed> {
-    given.or_else(|| dirs::data_dir().map(|dir| dir.join("omnimind"))).ok_or_else(|| {
-        Failed::usage(anyhow::anyhow!("there is no home directory to keep anything in: give --data-dir DIR"))
-    })
 }

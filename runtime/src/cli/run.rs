@@ -1,8 +1,9 @@
 //! `omnimind run`: one component, one input, one receipt; no server.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use serde_json::value::RawValue;
 
 use super::input::{Work, read_component};
 use super::terminal::{self, TerminalJournal};
-use super::{Exit, Failed};
+use super::{Exit, Failed, settings};
+use crate::config::{Config, Flag};
 use crate::engine::{self, Code, Engines, Refusal};
 use crate::executor::{Control, Executor, GuestThreads, Job};
-use crate::limits::{Budget, Mode, Requested};
+use crate::limits::{Budget, Requested};
 use crate::task::{Digest, End, Grants, Outcome, Priority, Record, Retry, Spec, State, Task, TaskId};
 
 /// Ctrl-C lets the guest see `cancelled()` for this long before it is ended.
@@ -44,22 +46,29 @@ pub struct Args {
     #[command(flatten)]
     work: Work,
 
-    /// Which defaults and maxima apply: dev, test or prod
-    #[arg(long, default_value = "dev", env = "OMNIMIND_MODE", hide_env_values = true)]
-    mode: Mode,
+    /// Which defaults and maxima apply: dev, test or prod [default: dev]
+    #[arg(long)]
+    mode: Option<OsString>,
 
     /// Print the task's record as JSON on standard output, instead of its output
     #[arg(long)]
     json: bool,
 }
 
+impl Args {
+    /// The flags that are keys of the configuration.
+    pub fn flags(&self) -> Vec<Flag> {
+        settings::flag("mode", "--mode", &self.mode).into_iter().collect()
+    }
+}
+
 /// Runs the component to its end and prints what there is to print.
-pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
+pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
     let mut requested = Requested::default();
     for (name, amount) in &args.work.limits {
         requested.ask(name, *amount).map_err(Failed::usage)?;
     }
-    let limits = requested.effective(args.mode).map_err(Failed::usage)?;
+    let limits = requested.effective(config.limits).map_err(Failed::usage)?;
     let bytes = match read_component(&args.file)? {
         Ok(bytes) => bytes,
         Err(refusal) => return refused(&refusal, args.json),
@@ -73,7 +82,7 @@ pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
     let guests = GuestThreads::start(workers).map_err(Failed::runtime)?;
     let settings = engine::Settings {
         instances: 1,
-        artefacts: data_dir.join("artefacts"),
+        artefacts: config.data_dir.join("artefacts"),
         // Not its name: that may lead to another version by the time it is started.
         worker: "/proc/self/exe".into(),
     };

@@ -92,6 +92,11 @@ pub fn print_tail(log: &Log) {
     }
 }
 
+/// Prints a text on standard output.
+pub fn print(text: &str) -> std::io::Result<()> {
+    write_stdout(text.as_bytes())
+}
+
 /// Prints a JSON object on standard output.
 pub fn print_json(object: &impl Serialize) -> anyhow::Result<()> {
     let mut json = serde_json::to_vec_pretty(object)?;

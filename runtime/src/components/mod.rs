@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Component, Engines, Metadata, Refusal};
 use crate::executor::{Executor, Interface, Kind, Prepared};
-use crate::limits::Mode;
+use crate::limits::Policy;
 use crate::task::{Capability, Digest};
 use crate::task_store::{self, SqliteStore, StoredComponent};
 
@@ -98,7 +98,7 @@ pub struct Components {
     store: Arc<SqliteStore>,
     engines: Arc<Engines>,
     executor: Executor,
-    mode: Mode,
+    limits: Policy,
     registry: RwLock<Registry>,
     /// Held over every change of the store that the registry is to follow.
     changing: tokio::sync::Mutex<()>,
@@ -116,7 +116,7 @@ impl Components {
         store: Arc<SqliteStore>,
         engines: Arc<Engines>,
         executor: Executor,
-        mode: Mode,
+        limits: Policy,
     ) -> Result<Components, Error> {
         let mut registry = Registry::default();
         for component in store.components().await? {
@@ -133,7 +133,7 @@ impl Components {
             store,
             engines,
             executor,
-            mode,
+            limits,
             registry: RwLock::new(registry),
             changing: tokio::sync::Mutex::default(),
             compiling: Semaphore::new(MAX_COMPILING),

@@ -11,10 +11,10 @@ use crate::task::{Digest, Failure, FailureKind, Outcome};
 impl Components {
     async fn job(&self, attempt: Attempt) -> Result<Job, Failure> {
         let Attempt { task_id, spec, input, number, queued, journal, control } = attempt;
-        // Both were checked at the submission; the mode may be another one since.
+        // Both were checked at the submission; the configuration may be another one since.
         let not_here = |error: limits::Error| Failure::new(FailureKind::HostError, error.to_string());
         let limits =
-            Requested::all(&spec.limits).and_then(|asked| asked.effective(self.mode)).map_err(not_here)?;
+            Requested::all(&spec.limits).and_then(|asked| asked.effective(self.limits)).map_err(not_here)?;
         let prepared = self.prepared(spec.digest).await;
         let prepared = prepared.map_err(|Refusal { code, message, .. }| {
             Failure::new(FailureKind::HostError, format!("{code}: {message}"))

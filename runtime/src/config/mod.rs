@@ -1,29 +1,64 @@
-//! What the server is told at its start, with the defaults of the mode it runs in.
+//! What omnimind is told: defaults, mode, files, environment and flags, one over the other, checked.
 //!
-//! Plain values. Where they come from (files, environment, flags) is the command line's business; a key is
-//! here only once something reads it.
+//! `keys` is the one table: what is read from files and the environment, what `omnimind config show` prints,
+//! the sample files and docs/configuration.md all come from it. A key is there only once something reads it.
+//! Nothing is guessed: what is not known, or not in its range, stops the start, with its place.
+//!
+//! ```text
+//! files ─ yaml ─┐
+//! environment ──┼─ load: keys by path ─ reconcile ─ check ─▶ Config, and where each value came from
+//! flags ────────┘
+//! ```
+
+mod check;
+mod document;
+mod environment;
+mod expand;
+mod keys;
+mod load;
+mod mistake;
+mod sample;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::limits::Mode;
+use tracing::level_filters::LevelFilter;
 
-/// Everything the server is told.
+pub use document::document;
+pub use environment::Environment;
+pub use keys::{File, Key, keys};
+pub use load::{Flag, Loaded, Setting, Sources, load};
+pub use mistake::{Mistake, Mistakes, Origin};
+pub use sample::sample;
+pub use value::{Kind, Value, parse_number, parse_size};
+
+use crate::limits::{Mode, Policy};
+
+/// Everything omnimind is told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which limits apply.
+    /// Which defaults apply.
     pub mode: Mode,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// The server.
     pub server: Server,
+    /// Who may come in.
+    pub authentication: Authentication,
+    /// What one task may have.
+    pub limits: Policy,
     /// Tasks.
     pub performance: Performance,
     /// What is kept.
     pub store: Store,
-    /// The credentials to use instead of those in the data directory.
-    pub credentials: Option<Credentials>,
+    /// The runtime's own log.
+    pub logging: Logging,
 }
 
 /// Where and how it listens.
@@ -33,8 +68,23 @@ pub struct Server {
     pub host: IpAddr,
     /// The port; 0 is any free one.
     pub port: u16,
-    /// How long requests and tasks may go on after a SIGTERM.
+    /// Threads that serve HTTP; none: as many as cores, two at least.
+    pub workers: Option<usize>,
+    /// How long a connection may be without a request's head.
+    pub keep_alive: Duration,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// How long requests and tasks may go on after a SIGTERM. A flag's alone.
     pub drain: Duration,
+}
+
+/// Who may come in.
+#[derive(Clone, Debug)]
+pub struct Authentication {
+    /// Whether credentials are asked for; where not, everybody is the default tenant.
+    pub enabled: bool,
+    /// The credentials to use instead of those in the data directory.
+    pub credentials: Option<Credentials>,
 }
 
 /// How many tasks run, and how often.
@@ -59,8 +109,28 @@ pub struct Store {
     pub allow_ephemeral: bool,
 }
 
+/// The runtime's own log.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// What is too unimportant to be said.
+    pub level: LevelFilter,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// An object on each line.
+    Json,
+}
+
 /// A user's name and password.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Credentials {
     /// The name.
     pub user: String,
@@ -75,20 +145,24 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Config {
-    /// The defaults of `mode`.
-    pub fn new(mode: Mode, data_dir: PathBuf) -> Config {
+    /// What the rows of the table are written over: every one of them has a default.
+    fn blank(mode: Mode) -> Config {
         Config {
             mode,
-            data_dir,
-            server: Server { host: IpAddr::from([127, 0, 0, 1]), port: 8000, drain: Duration::from_secs(10) },
-            performance: Performance { max_concurrent_tasks: None, retry_attempts: 3 },
-            store: Store {
-                retention: Duration::from_secs(30 * 24 * 3600),
-                max_tasks: 1_000_000,
-                max_bytes: 20 << 30,
-                allow_ephemeral: false,
+            data_dir: PathBuf::new(),
+            server: Server {
+                host: IpAddr::from([127, 0, 0, 1]),
+                port: 0,
+                workers: None,
+                keep_alive: Duration::ZERO,
+                http2: false,
+                drain: Duration::from_secs(10),
             },
-            credentials: None,
+            authentication: Authentication { enabled: true, credentials: None },
+            limits: mode.into(),
+            performance: Performance { max_concurrent_tasks: None, retry_attempts: 0 },
+            store: Store { retention: Duration::ZERO, max_tasks: 0, max_bytes: 0, allow_ephemeral: false },
+            logging: Logging { level: LevelFilter::OFF, format: Format::Auto },
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Telling never waits. A listener that is slower than events come loses the oldest and is told how many.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -67,24 +67,28 @@ impl TaskUpdate {
 pub struct Bus {
     sender: broadcast::Sender<Arc<Event>>,
     seq: Arc<AtomicU64>,
+    /// Held from the counting of an event to its sending, so that listeners hear them in their order.
+    order: Arc<Mutex<()>>,
 }
 
 impl Default for Bus {
     fn default() -> Bus {
-        Bus { sender: broadcast::Sender::new(RING), seq: Arc::default() }
+        Bus { sender: broadcast::Sender::new(RING), seq: Arc::default(), order: Arc::default() }
     }
 }
 
 impl Bus {
     /// Tells that a task changed. `task` is called only when somebody listens.
     pub fn task_changed(&self, task: impl FnOnce() -> Task) {
-        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         if self.sender.receiver_count() == 0 {
+            self.seq.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let task = task();
         let update = TaskUpdate::of(&task);
         let timestamp = timestamp(jiff::Timestamp::now());
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         // Nobody may listen any more by now.
         let _ = self.sender.send(Arc::new(Event { seq, timestamp, tenant: task.tenant, update }));
     }

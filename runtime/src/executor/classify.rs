@@ -252,23 +252,23 @@ impl Scene<'_> {
 
     fn hint(&self, budget: Budget, asked: Option<u64>) -> String {
         let limits = self.ledger.limits();
-        let (mode, limit, max) = (limits.mode(), limits.get(budget), budget.bounds(limits.mode()).max);
+        let (rule, limit, max) = (limits.rule(budget), limits.get(budget), limits.max(budget));
         let (name, maximum) = (budget.name(), budget.display(max));
         let limit_text = budget.display(limit);
         match asked {
-            _ if limit >= max => format!(
-                "the limit is {limit_text}, the maximum in mode {mode}: the task has to need less of {name}"
-            ),
+            _ if limit >= max => {
+                format!("the limit is {limit_text}, the maximum {rule}: the task has to need less of {name}")
+            }
             Some(asked) if asked > max => format!(
-                "asked for {}, limit {limit_text}, maximum in mode {mode} {maximum}: the task has to need less of {name}",
+                "asked for {}, limit {limit_text}, maximum {rule} {maximum}: the task has to need less of {name}",
                 budget.display(asked)
             ),
             Some(asked) => format!(
-                "asked for {}, limit {limit_text}, maximum in mode {mode} {maximum}: set limits.{name} to {asked}",
+                "asked for {}, limit {limit_text}, maximum {rule} {maximum}: set limits.{name} to {asked}",
                 budget.display(asked)
             ),
             None => format!(
-                "it needs at least {}, limit {limit_text}, maximum in mode {mode} {maximum}: set limits.{name} higher",
+                "it needs at least {}, limit {limit_text}, maximum {rule} {maximum}: set limits.{name} higher",
                 budget.display(self.ledger.used(budget).max(limit))
             ),
         }

@@ -142,6 +142,29 @@ impl Budget {
         Bounds { default, max }
     }
 
+    /// The lowest limit that makes sense: without a stack or an instance no guest can start; anything else
+    /// may be refused outright.
+    pub fn least(self) -> u64 {
+        match self {
+            Budget::StackBytes => Self::ENGINE_STACK_BYTES,
+            Budget::Fuel | Budget::WallMs | Budget::Instances => 1,
+            _ => 0,
+        }
+    }
+
+    /// The highest maximum that a configuration may set. Where the engine's pool, the server's buffers or the
+    /// store are sized by mode dev, that is dev's; where nothing but the task itself grows, it is more.
+    pub fn ceiling(self) -> u64 {
+        match self {
+            // wasmtime counts fuel in a signed number.
+            Budget::Fuel | Budget::HostCalls | Budget::HostCallBytes => i64::MAX as u64,
+            Budget::WallMs => 30 * 24 * 3600 * 1000,
+            // As many memories as there can be, each as large as a 32-bit one gets.
+            Budget::MemoryBytes => 64 * GIB,
+            _ => self.bounds(Mode::Dev).max,
+        }
+    }
+
     /// A quantity of this budget for people: `272 MiB`, `1000 ms`, `5`.
     pub fn display(self, amount: u64) -> String {
         match self {

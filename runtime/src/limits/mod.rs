@@ -10,10 +10,12 @@ mod budget;
 mod ledger;
 mod limiter;
 mod mode;
+mod policy;
 mod request;
 
 pub use budget::{Bounds, Budget};
 pub use ledger::{Exhausted, Ledger, Reservation};
 pub use limiter::{Limiter, Refusal};
 pub use mode::{Mode, UnknownMode};
+pub use policy::{Policy, Rule};
 pub use request::{Error, Limits, Requested};

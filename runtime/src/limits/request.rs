@@ -1,7 +1,7 @@
 //! From what a submission asks for to what the task gets.
 
 use super::budget::PerBudget;
-use super::{Bounds, Budget, Mode};
+use super::{Bounds, Budget, Mode, Policy, Rule};
 
 /// Limits as asked for: at most one number for each budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Error {
         name: String,
     },
     /// The number lies outside what the mode allows.
-    #[error("limits.{}: {asked} is not allowed; in mode {mode} it is a number from {min} to {max}", .budget.name())]
+    #[error("limits.{}: {asked} is not allowed; {rule} it is a number from {min} to {max}", .budget.name())]
     OutOfRange {
         /// Which limit.
         budget: Budget,
@@ -33,13 +33,11 @@ pub enum Error {
         min: u64,
         /// The highest value the mode allows.
         max: u64,
-        /// The mode in force.
-        mode: Mode,
+        /// Whose maximum that is.
+        rule: Rule,
     },
     /// The input is larger than the task's `input_bytes`.
-    #[error(
-        "the input has {size} bytes, limits.input_bytes is {limit}; in mode {mode} it can be raised to {max}"
-    )]
+    #[error("the input has {size} bytes, limits.input_bytes is {limit}; {rule} it can be raised to {max}")]
     InputTooLarge {
         /// Bytes of input.
         size: u64,
@@ -47,8 +45,8 @@ pub enum Error {
         limit: u64,
         /// What the mode allows.
         max: u64,
-        /// The mode in force.
-        mode: Mode,
+        /// Whose maximum that is.
+        rule: Rule,
     },
 }
 
@@ -85,34 +83,31 @@ impl Requested {
         Ok(requested)
     }
 
-    /// Fills what was not asked for with the defaults of `mode`.
+    /// Fills what was not asked for with the defaults of `policy`, or of a mode.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] for the first limit that is zero or above the mode's maximum.
-    pub fn effective(&self, mode: Mode) -> Result<Limits, Error> {
+    /// [`Error::OutOfRange`] for the first limit that is zero or above its maximum.
+    pub fn effective(&self, policy: impl Into<Policy>) -> Result<Limits, Error> {
+        let policy = policy.into();
         let mut values = PerBudget::new(|_| 0);
         for budget in Budget::ALL {
-            let Bounds { default, max } = budget.bounds(mode);
+            let Bounds { default, max } = policy.bounds(budget);
             let value = self.0[budget].unwrap_or(default);
-            // Without a stack or an instance no guest can start; anything else may be refused outright.
-            let min = match budget {
-                Budget::StackBytes => max,
-                Budget::Fuel | Budget::WallMs | Budget::Instances => 1,
-                _ => 0,
-            };
+            let min = budget.least();
             if value < min || value > max {
-                return Err(Error::OutOfRange { budget, asked: value, min, max, mode });
+                let rule = Rule::new(policy.mode(), budget, max);
+                return Err(Error::OutOfRange { budget, asked: value, min, max, rule });
             }
             values[budget] = value;
         }
-        Ok(Limits { mode, asked: *self, values })
+        Ok(Limits { policy, asked: *self, values })
     }
 }
 
 /// The effective limits of one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    mode: Mode,
+    policy: Policy,
     asked: Requested,
     values: PerBudget<u64>,
 }
@@ -121,12 +116,22 @@ impl Limits {
     /// The defaults of `mode`.
     pub fn defaults(mode: Mode) -> Limits {
         let values = PerBudget::new(|budget| budget.bounds(mode).default);
-        Limits { mode, asked: Requested::default(), values }
+        Limits { policy: mode.into(), asked: Requested::default(), values }
     }
 
     /// The mode that filled and bounded these limits.
     pub fn mode(&self) -> Mode {
-        self.mode
+        self.policy.mode()
+    }
+
+    /// The most that `budget` could have been raised to.
+    pub fn max(&self, budget: Budget) -> u64 {
+        self.policy.bounds(budget).max
+    }
+
+    /// Whose maximum that is, for messages.
+    pub fn rule(&self, budget: Budget) -> Rule {
+        Rule::new(self.mode(), budget, self.max(budget))
     }
 
     /// The limit of `budget`.
@@ -143,8 +148,8 @@ impl Limits {
     pub fn admit_input(&self, size: u64) -> Result<(), Error> {
         let limit = self.get(Budget::InputBytes);
         if size > limit {
-            let max = Budget::InputBytes.bounds(self.mode).max;
-            return Err(Error::InputTooLarge { size, limit, max, mode: self.mode });
+            let (max, rule) = (self.max(Budget::InputBytes), self.rule(Budget::InputBytes));
+            return Err(Error::InputTooLarge { size, limit, max, rule });
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::body::MIN_RATE;
 use super::{App, gate, router};
+use crate::config::Server;
 
 /// Connections at one time, as far as there are descriptors for them.
 const MAX_CONNECTIONS: usize = 8192;
@@ -33,7 +34,7 @@ const MAX_CONNECTIONS: usize = 8192;
 /// Descriptors for everything else: blobs, artefacts, the database and its readers.
 const OTHER_DESCRIPTORS: usize = 512;
 
-/// A request's head comes within this time, counted from the end of the last answer.
+/// A connection says within this time which protocol it speaks; its heads have `server.timeout_keep_alive`.
 const HEAD: Duration = Duration::from_secs(10);
 
 /// How far a client may be behind that takes an answer more slowly than [`MIN_RATE`].
@@ -49,6 +50,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// Accepts until the end, then lets connections finish, for `drain` at most.
 pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
     let router = router::router(app.clone());
+    let builder = builder(&app.config.server);
     let graceful = GracefulShutdown::new();
     let most = max_connections();
     let places = Arc::new(Semaphore::new(most));
@@ -89,8 +91,8 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
                 Ok::<_, std::convert::Infallible>(gate::answer(app, router, address, request).await)
             }
         });
-        let connection =
-            builder().serve_connection(TokioIo::new(Guarded::new(stream, STALLED)), service).into_owned();
+        let stream = TokioIo::new(Guarded::new(stream, STALLED));
+        let connection = builder.serve_connection(stream, service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -112,12 +114,12 @@ fn max_connections() -> usize {
     descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(config: &Server) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(config.keep_alive)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .half_close(false);
@@ -133,7 +135,10 @@ fn builder() -> Builder<TokioExecutor> {
         .initial_connection_window_size(1 << 20)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    builder
+    match config.http2 {
+        true => builder,
+        false => builder.http1_only(),
+    }
 }
 
 /// How many connections each address has; clones are the same count.

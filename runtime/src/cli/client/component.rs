@@ -1,6 +1,6 @@
 //! `omnimind component`: what a server has to run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use reqwest::Method;
@@ -10,7 +10,7 @@ use super::super::input::read_component;
 use super::super::terminal::{self, note};
 use super::connection::{Content, segment};
 use super::table::{self, age, short, shown, size};
-use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on};
+use super::{Connection, Exit, Failed, Here, ServerArgs, after_help, block_on};
 use crate::server::is_name;
 
 const AFTER_HELP: &str = after_help!(
@@ -109,8 +109,8 @@ struct Component {
 }
 
 /// Runs the subcommand.
-pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
-    let connection = Connection::find(&args.server, data_dir)?;
+pub fn run(args: Args, here: &Here) -> Result<Exit, Failed> {
+    let connection = Connection::find(&args.server, here)?;
     block_on(async {
         match args.command {
             Command::Push(push) => upload(&connection, push).await,

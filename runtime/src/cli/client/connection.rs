@@ -1,15 +1,17 @@
 //! The way to a server: which one, and requests to it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use reqwest::{Method, Response, Url};
 use serde::de::DeserializeOwned;
 
+use super::super::settings::{self, Global};
 use super::super::{Failed, serving_file};
 use super::credentials::{self, Server};
 use super::error::{Error, Problem};
+use crate::config::Credentials;
 
 /// Where a server is, where nobody says another place.
 const DEFAULT_URL: &str = "http://127.0.0.1:8000";
@@ -23,18 +25,36 @@ const SILENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Default, clap::Args)]
 pub struct ServerArgs {
     /// The server's URL [default: the one that runs on the data directory, else http://127.0.0.1:8000]
-    #[arg(long, global = true, value_name = "URL", env = "OMNIMIND_URL", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
 
     /// A file like DATA_DIR/credentials.json, to be sent to this server wherever it is
     #[arg(long, global = true, value_name = "FILE")]
     credentials: Option<PathBuf>,
+}
 
-    #[arg(long, global = true, env = "OMNIMIND_DASHBOARD_USER", hide = true, hide_env_values = true)]
-    user: Option<String>,
+/// What is known without being said: of the data directory, and of the environment.
+#[derive(Debug)]
+pub struct Here {
+    /// Where a server of this user keeps everything.
+    pub data_dir: PathBuf,
+    /// `OMNIMIND_URL`
+    pub url: Option<String>,
+    /// `OMNIMIND_DASHBOARD_USER` and `OMNIMIND_DASHBOARD_PASS`
+    pub pair: Option<(String, String)>,
+}
 
-    #[arg(long, global = true, env = "OMNIMIND_DASHBOARD_PASS", hide = true, hide_env_values = true)]
-    password: Option<String>,
+impl Here {
+    /// What this process was started with.
+    ///
+    /// # Errors
+    /// The configuration has mistakes.
+    pub fn find(global: &Global) -> Result<Here, Failed> {
+        let config = settings::load_quietly(global, Vec::new())?.config;
+        let given = config.authentication.credentials;
+        let pair = given.map(|Credentials { user, password }| (user, password));
+        Ok(Here { data_dir: config.data_dir, url: settings::url(), pair })
+    }
 }
 
 /// A server that can be asked.
@@ -62,16 +82,16 @@ impl Connection {
     ///
     /// # Errors
     /// The URL or the credentials cannot be used.
-    pub fn find(args: &ServerArgs, data_dir: &Path) -> Result<Connection, Failed> {
-        let (url, server) = match (&args.server, serving_file::running(data_dir)) {
+    pub fn find(args: &ServerArgs, here: &Here) -> Result<Connection, Failed> {
+        let Here { data_dir, url, pair } = here;
+        let (url, server) = match (args.server.as_ref().or(url.as_ref()), serving_file::running(data_dir)) {
             (Some(given), _) => (given.clone(), Server::Given),
             (None, Some(running)) => (running, Server::OfDataDir),
             (None, None) => (DEFAULT_URL.to_owned(), Server::Default),
         };
         let mut base = parse(&url).map_err(Failed::usage)?;
-        let environment = args.user.clone().zip(args.password.clone());
         let file = args.credentials.as_deref();
-        let credentials = credentials::find(file, environment, &base, server, data_dir)?;
+        let credentials = credentials::find(file, pair.clone(), &base, server, data_dir)?;
         // They go into a header, and never into a message.
         let _ = base.set_username("");
         let _ = base.set_password(None);

@@ -12,8 +12,8 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::{serving_file, terminal};
-use super::connection::{Connection, Content, ServerArgs};
+use super::super::{serving_file, settings, terminal};
+use super::connection::{Connection, Content, Here, ServerArgs};
 use super::form::Form;
 use super::table::{self, cut, duration, shown, size};
 use super::{Exit, Failed};
@@ -52,7 +52,8 @@ pub fn run() -> Result<Exit, Failed> {
 }
 
 async fn show(server: &Server) -> Result<(), Failed> {
-    let connection = Connection::find(&ServerArgs::default(), &server.dir)?;
+    let here = Here { data_dir: server.dir.clone(), url: None, pair: None };
+    let connection = Connection::find(&ServerArgs::default(), &here)?;
     say(&format!("A server of its own: {}\n\nThree components, uploaded and compiled:\n", connection.url()))?;
     upload(&connection).await?;
     say("\nThree tasks on what is in this directory, and what each of them took:\n")?;
@@ -244,10 +245,8 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["serve", "--mode", "dev", "--port", "0", "--data-dir"]).arg(&dir);
         // Nothing of what is set for another server, and no configuration that lies here.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("OMNIMIND_") {
-                command.env_remove(name);
-            }
+        for name in settings::variables() {
+            command.env_remove(name);
         }
         command.current_dir(&dir).stdin(Stdio::null()).stdout(Stdio::null());
         let log_file = File::create(&log).map_err(Failed::runtime)?;

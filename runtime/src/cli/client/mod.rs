@@ -20,7 +20,7 @@ mod wait;
 
 use super::{Exit, Failed};
 
-pub use connection::{Connection, ServerArgs};
+pub use connection::{Connection, Here, ServerArgs};
 pub use error::Error;
 
 /// What every help of a client's command ends with.

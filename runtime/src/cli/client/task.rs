@@ -1,6 +1,5 @@
 //! `omnimind task`: from a submission to its result.
 
-use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -11,7 +10,7 @@ use super::super::terminal::{self, note};
 use super::connection::segment;
 use super::table::{self, age, between, duration, short, shown};
 use super::wait::{time, to_the_end};
-use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on, logs, show, submit};
+use super::{Connection, Exit, Failed, Here, ServerArgs, after_help, block_on, logs, show, submit};
 use crate::task::{Priority, Record, Status};
 
 const AFTER_HELP: &str = after_help!(
@@ -129,8 +128,8 @@ struct List {
 }
 
 /// Runs the subcommand.
-pub fn run(args: Args, data_dir: &Path) -> Result<Exit, Failed> {
-    let connection = Connection::find(&args.server, data_dir)?;
+pub fn run(args: Args, here: &Here) -> Result<Exit, Failed> {
+    let connection = Connection::find(&args.server, here)?;
     block_on(async {
         match args.command {
             Command::Submit(args) => submit::run(&connection, *args).await,

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 
 use super::media_type;
 use crate::engine::prescan;
-use crate::limits::{Budget, Mode};
+use crate::limits::{Budget, Policy};
 use crate::server::App;
 use crate::server::body::Whole;
 use crate::server::heavy::heavy;
@@ -28,9 +28,9 @@ pub fn max_component() -> usize {
     prescan::Caps::default().bytes
 }
 
-/// An input may have so many bytes in `mode`, whatever the task asks for.
-fn max_input(mode: Mode) -> usize {
-    usize::try_from(Budget::InputBytes.bounds(mode).max).unwrap_or(usize::MAX)
+/// An input may have so many bytes, whatever the task asks for.
+fn max_input(limits: &Policy) -> usize {
+    usize::try_from(limits.bounds(Budget::InputBytes).max).unwrap_or(usize::MAX)
 }
 
 /// One part of a multipart body.
@@ -59,7 +59,7 @@ pub enum Received {
 /// `413`, `415`, `408`, `422` for parts that cannot be told apart.
 pub async fn receive(app: &App, request: Request<Body>) -> Result<Received> {
     let (head, body) = request.into_parts();
-    let input = max_input(app.config.mode);
+    let input = max_input(&app.config.limits);
     match media_type(&head.headers).as_str() {
         "application/wasm" | "application/octet-stream" => {
             let limit = max_component();

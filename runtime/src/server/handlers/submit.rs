@@ -72,7 +72,7 @@ pub async fn submit(
     let keep = found.keep.take();
     let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
     let spec = spec_of(&app, task, found)?;
-    Requested::all(&spec.limits)?.effective(app.config.mode)?.admit_input(sent_input.len() as u64)?;
+    Requested::all(&spec.limits)?.effective(app.config.limits)?.admit_input(sent_input.len() as u64)?;
     if let Some((name, bytes)) = keep {
         let (components, digest) = (app.components.clone(), spec.digest);
         // To its end, whether the client waits or not.
@@ -328,7 +328,7 @@ async fn explain(
     let grants = effective_grants(&task, app.config.mode);
     let (granted, missing): (Vec<Capability>, Vec<Capability>) =
         needed.iter().copied().partition(|capability| grants.allow(*capability));
-    let limits = Requested::all(&task.limits)?.effective(app.config.mode)?;
+    let limits = Requested::all(&task.limits)?.effective(app.config.limits)?;
     limits.admit_input(input.len() as u64)?;
     let load = app.scheduler.load();
     let admission = match () {

@@ -1,0 +1,63 @@
+//! What single values cannot say: whether they fit together.
+
+use super::load::Setting;
+use super::mistake::{Mistakes, Origin};
+use super::{Config, Credentials};
+use crate::limits::{Bounds, Budget, Mode};
+
+/// Adds what does not fit together.
+pub(super) fn check(config: &Config, settings: &[Setting], mistakes: &mut Mistakes) {
+    let origin = |path: &str| {
+        let setting = settings.iter().find(|setting| setting.key.path == path);
+        setting.map_or(Origin::Default, |setting| setting.origin.clone())
+    };
+    for budget in Budget::ALL {
+        let Bounds { default, max } = config.limits.bounds(budget);
+        if default <= max {
+            continue;
+        }
+        let (of_default, of_max) =
+            (format!("limits.default.{}", budget.name()), format!("limits.max.{}", budget.name()));
+        let (default_from, max_from) = (origin(&of_default), origin(&of_max));
+        let message = match default_from.is_set() {
+            true => format!("the default, {default}, is above the maximum, {max} ({of_max}, {max_from})"),
+            false => format!(
+                "the maximum, {max}, is below the default, {default} ({of_default}, {default_from}): lower that too"
+            ),
+        };
+        match default_from.is_set() {
+            true => mistakes.add(&default_from, &of_default, message),
+            false => mistakes.add(&max_from, &of_max, message),
+        }
+    }
+    check_access(config, origin, mistakes);
+}
+
+fn check_access(config: &Config, origin: impl Fn(&str) -> Origin, mistakes: &mut Mistakes) {
+    let loopback = config.server.host.is_loopback();
+    if config.mode == Mode::Prod && !loopback {
+        mistakes.add(
+            &origin("server.host"),
+            "server.host",
+            "mode prod listens on loopback only, because this release has no TLS: put a proxy before it",
+        );
+    }
+    let why = match (config.mode, loopback) {
+        (Mode::Prod, _) => Some("in mode prod"),
+        (_, false) => Some("on an address that is not loopback"),
+        _ => None,
+    };
+    if let Some(why) = why.filter(|_| !config.authentication.enabled) {
+        let message = format!("false is not allowed {why}: anybody could run tasks here");
+        mistakes.add(&origin("authentication.enabled"), "authentication.enabled", message);
+    }
+    if let Some(Credentials { user, password }) = &config.authentication.credentials {
+        let (there, missing) = match (user.is_empty(), password.is_empty()) {
+            (false, true) => ("OMNIMIND_DASHBOARD_USER", "OMNIMIND_DASHBOARD_PASS"),
+            (true, false) => ("OMNIMIND_DASHBOARD_PASS", "OMNIMIND_DASHBOARD_USER"),
+            _ => return,
+        };
+        let message = format!("it is set and {missing} is not; set both or neither");
+        mistakes.add(&Origin::Environment(there.to_owned()), "", message);
+    }
+}

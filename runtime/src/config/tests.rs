@@ -1,0 +1,312 @@
+//! The layers together, over files of the test's own and an environment that is given.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::limits::{Bounds, Budget};
+
+/// A directory that goes with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(files: &[(&str, &str)]) -> Dir {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("omnimind-config-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
+        Dir(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn sources(paths: &[&Path], variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Sources {
+    Sources {
+        paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+        environment: environment(variables),
+        flags: flags.iter().map(|(key, value)| Flag { key, name: "--flag", value: value.into() }).collect(),
+        data_dir: Some("/home/me/omnimind".into()),
+    }
+}
+
+/// What `omnimind.yaml` makes of it.
+fn with(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
+    let dir = Dir::new(&[("omnimind.yaml", text)]);
+    let shown = format!("{}/", dir.0.display());
+    load(&sources(&[&dir.0], variables, &[])).map_err(|mistakes| mistakes.to_string().replace(&shown, ""))
+}
+
+fn shown(loaded: &Loaded, path: &str) -> (String, String) {
+    let setting = loaded.settings.iter().find(|setting| setting.key.path == path).unwrap();
+    (setting.shown(), setting.origin.to_string())
+}
+
+#[test]
+fn each_layer_is_over_the_one_before() {
+    let dir = Dir::new(&[("omnimind.yaml", "mode: prod\nlogging: {level: error}\n")]);
+    let file = format!("{}/omnimind.yaml", dir.0.display());
+    let variable = [("OMNIMIND_LOGGING__LEVEL", "debug")];
+    let level = |paths: &[&Path], variables, flags| {
+        shown(&load(&sources(paths, variables, flags)).unwrap(), "logging.level")
+    };
+    let pair = |value: &str, from: &str| (value.to_owned(), from.to_owned());
+    assert_eq!(level(&[], &[], &[]), pair("INFO", "mode dev"));
+    assert_eq!(level(&[], &[], &[("mode", "prod")]), pair("WARNING", "mode prod"));
+    assert_eq!(level(&[&dir.0], &[], &[]), pair("ERROR", &format!("{file}:2")));
+    assert_eq!(level(&[&dir.0], &variable, &[]), pair("DEBUG", "environment OMNIMIND_LOGGING__LEVEL"));
+    assert_eq!(level(&[&dir.0], &variable, &[("logging.level", "trace")]), pair("TRACE", "flag --flag"));
+    let both = [("LOG_LEVEL", "info"), ("OMNIMIND_LOGGING__LEVEL", "debug")];
+    assert_eq!(level(&[], &both, &[]).0, "DEBUG", "a key's own name is over its other one");
+    assert_eq!(level(&[], &[("LOG_LEVEL", "warn")], &[]), pair("WARNING", "environment LOG_LEVEL"));
+}
+
+#[test]
+fn the_mode_may_come_from_any_layer() {
+    let fuel = |mode| Budget::Fuel.bounds(mode);
+    for (file, variables, mode) in [
+        ("", &[][..], Mode::Dev),
+        ("mode: prod", &[], Mode::Prod),
+        ("mode: prod", &[("OMNIMIND_MODE", "test")], Mode::Test),
+        ("", &[("OMNIMIND_MODE", "")], Mode::Dev),
+    ] {
+        let config = with(file, variables).unwrap().config;
+        assert_eq!(config.mode, mode);
+        assert_eq!(config.limits.bounds(Budget::Fuel), fuel(mode));
+        assert_eq!(config.limits, mode.into(), "the table says what the budgets say");
+    }
+}
+
+#[test]
+fn defaults_are_values_of_their_keys() {
+    for key in keys().iter().filter(|key| key.file.is_some()) {
+        for mode in Mode::ALL {
+            let text = key.default(mode);
+            let value = key
+                .kind
+                .read(&value::Scalar::plain(text))
+                .unwrap_or_else(|said| panic!("{}: {said}", key.path));
+            assert_eq!(key.kind.write(&value), text, "{}", key.path);
+        }
+    }
+    let mut paths: Vec<_> = keys().iter().map(|key| &key.path).collect();
+    paths.sort();
+    paths.dedup();
+    assert_eq!(paths.len(), keys().len(), "each key once");
+}
+
+#[test]
+fn every_key_reaches_the_configuration() {
+    let before = format!("{:?}", load(&sources(&[], &[], &[])).unwrap().config);
+    for key in keys().iter().filter(|key| key.file.is_some()) {
+        let other = match &key.kind {
+            Kind::Bool => if key.default(Mode::Dev) == "true" { "false" } else { "true" }.to_owned(),
+            Kind::Address => "::1".to_owned(),
+            Kind::Path => "/elsewhere".to_owned(),
+            Kind::Choice(words) => words[words.len() - 1].to_owned(),
+            // Below the maximum; or above the default, for a maximum.
+            Kind::Number { min, max } | Kind::AutoOr { min, max } | Kind::Size { min, max } => {
+                let now = key.default(Mode::Dev);
+                let number = parse_size(now).unwrap_or(*max);
+                let other = if key.path.starts_with("limits.max.") { *max } else { *min };
+                if other == number { number.saturating_sub(1).max(*min) } else { other }.to_string()
+            }
+            Kind::Word => unreachable!(),
+        };
+        let variable = key.variable().unwrap();
+        let loaded = load(&sources(&[], &[(&variable, &other)], &[]));
+        // Those that have no room at all above their default.
+        if loaded.as_ref().is_err_and(|error| error.to_string().contains("is below the default")) {
+            continue;
+        }
+        let loaded = loaded.unwrap_or_else(|error| panic!("{variable}={other}: {error}"));
+        assert_ne!(format!("{:?}", loaded.config), before, "{variable}={other} changes nothing");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    for (text, said) in [
+        (
+            "mode: dev\nserver:\n  prot: 1\n",
+            "omnimind.yaml:3: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2",
+        ),
+        (
+            "gpu: {device: cpu}\n",
+            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, authentication, limits, store, logging",
+        ),
+        (
+            "performance:\n  task_timeout: 1\n",
+            "omnimind.yaml:1: performance: it belongs in agent_config.yaml",
+        ),
+        ("mode: production\n", "omnimind.yaml:1: mode: `production` is not allowed; it is dev, test or prod"),
+        (
+            "server:\n  port: 70000\n",
+            "omnimind.yaml:2: server.port: `70000` is not allowed; it is a number from 0 to 65535",
+        ),
+        (
+            "server: {port: \"80\"}\n",
+            "omnimind.yaml:1: server.port: `\"80\"`, a text in quotes, is not allowed; it is a number from 0 to 65535",
+        ),
+        (
+            "server: {port: }\n",
+            "omnimind.yaml:1: server.port: nothing is not allowed; it is a number from 0 to 65535",
+        ),
+        (
+            "server: {port: [1]}\n",
+            "omnimind.yaml:1: server.port: a list is not allowed; it is a number from 0 to 65535",
+        ),
+        (
+            "server: {port: {a: 1}}\n",
+            "omnimind.yaml:1: server.port: a mapping is not allowed; it is a number from 0 to 65535",
+        ),
+        (
+            "server: 8000\n",
+            "omnimind.yaml:1: server: it is a mapping; server has host, port, workers, timeout_keep_alive, http2",
+        ),
+        (
+            "server: {workers: 1}\n",
+            "omnimind.yaml:1: server.workers: `1` is not allowed; it is auto or a number from 2 to 1024",
+        ),
+        (
+            "store: {max_bytes: 20GB}\n",
+            "omnimind.yaml:1: store.max_bytes: `20GB` is not allowed; it is a number of bytes like 1000 or 256MiB, from 0 to 1073741824GiB",
+        ),
+        ("mode: dev\nmode: dev\n", "omnimind.yaml:2: mode: it comes twice; the first is in line 1"),
+        (
+            "data_dir: ${DATA}\n",
+            "omnimind.yaml:1: data_dir: the variable DATA is not set; set it, or write ${DATA:-default}",
+        ),
+        (
+            "limits:\n  default: {fuel: 10}\n  max: {fuel: 9}\n",
+            "omnimind.yaml:2: limits.default.fuel: the default, 10, is above the maximum, 9 (limits.max.fuel, omnimind.yaml:3)",
+        ),
+        (
+            "limits:\n  max: {wall_ms: 9000}\n",
+            "omnimind.yaml:2: limits.max.wall_ms: the maximum, 9000, is below the default, 300000 (limits.default.wall_ms, default): lower that too",
+        ),
+        (
+            "mode: prod\nauthentication: {enabled: false}\n",
+            "omnimind.yaml:2: authentication.enabled: false is not allowed in mode prod: anybody could run tasks here",
+        ),
+        (
+            "server: {host: 0.0.0.0}\nauthentication: {enabled: false}\n",
+            "omnimind.yaml:2: authentication.enabled: false is not allowed on an address that is not loopback: anybody could run tasks here",
+        ),
+        (
+            "mode: x\nserver:\n  prot: {a: b, c: d}\n",
+            "the configuration has 2 mistakes\n  omnimind.yaml:3: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2\n  omnimind.yaml:1: mode: `x` is not allowed; it is dev, test or prod",
+        ),
+    ] {
+        assert_eq!(with(text, &[]).unwrap_err(), said, "{text}");
+    }
+}
+
+#[test]
+fn variables_that_are_wrong_are_named() {
+    for (variable, value, said) in [
+        (
+            "OMNIMIND_SERVER__PROT",
+            "1",
+            "environment OMNIMIND_SERVER__PROT: no such key; did you mean OMNIMIND_SERVER__PORT?",
+        ),
+        (
+            "OMNIMIND_SERVER__PORT",
+            "x",
+            "environment OMNIMIND_SERVER__PORT: server.port: `x` is not allowed; it is a number from 0 to 65535",
+        ),
+        (
+            "OMNIMIND_DASHBOARD_USER",
+            "ada",
+            "environment OMNIMIND_DASHBOARD_USER: it is set and OMNIMIND_DASHBOARD_PASS is not; set both or neither",
+        ),
+    ] {
+        assert_eq!(with("", &[(variable, value)]).unwrap_err(), said);
+    }
+    let seed =
+        [("OMNIMIND_USE_GPU", "true"), ("OMNIMIND_MOD", "x"), ("OMNIMIND_CONFIG", ""), ("OTHER__X", "1")];
+    let warnings = with("", &seed).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(
+        warnings[0],
+        "the variable OMNIMIND_MOD is set, and this release does not read it; did you mean OMNIMIND_MODE?"
+    );
+    assert!(warnings[1].starts_with("the variable OMNIMIND_USE_GPU is set"));
+}
+
+#[test]
+fn a_tasks_default_time_has_two_names_and_one_value() {
+    let wall = |loaded: &Loaded| loaded.config.limits.bounds(Budget::WallMs).default;
+    let timeout = ("OMNIMIND_PERFORMANCE__TASK_TIMEOUT", "180");
+    let loaded = with("", &[timeout]).unwrap();
+    assert_eq!(wall(&loaded), 180_000);
+    assert_eq!(shown(&loaded, "limits.default.wall_ms").1, "environment OMNIMIND_PERFORMANCE__TASK_TIMEOUT");
+    let loaded = with("limits: {default: {wall_ms: 1500}}", &[]).unwrap();
+    assert_eq!((wall(&loaded), shown(&loaded, "performance.task_timeout").0), (1500, "1.500".into()));
+    assert!(with("limits: {default: {wall_ms: 180000}}", &[timeout]).is_ok());
+    assert_eq!(
+        with("limits: {default: {wall_ms: 1500}}", &[timeout]).unwrap_err(),
+        "environment OMNIMIND_PERFORMANCE__TASK_TIMEOUT: performance.task_timeout: 180 s is not the 1500 ms of \
+         limits.default.wall_ms (omnimind.yaml:1), and both are a task's default time; set one"
+    );
+}
+
+#[test]
+fn a_variable_is_a_value_and_nothing_more() {
+    let trick = ("TRICK", "8001\nmode: prod");
+    let said = with("server:\n  port: ${TRICK}\n", &[trick]).unwrap_err();
+    assert_eq!(
+        said,
+        "omnimind.yaml:2: server.port: `${TRICK}`, expanded, is not allowed; it is a number from 0 to 65535"
+    );
+    let loaded = with("server: {port: \"${PORT}\"}\ndata_dir: /a/${NAME:-b}\n", &[("PORT", "81")]).unwrap();
+    assert_eq!((loaded.config.server.port, loaded.config.data_dir), (81, "/a/b".into()));
+}
+
+#[test]
+fn one_file_may_have_the_keys_of_both_and_goes_on_top() {
+    let dir = Dir::new(&[
+        ("omnimind.yaml", "server:\n"),
+        ("agent_config.yaml", "performance: {task_timeout: 7, retry_attempts: 5}\n"),
+        ("top.yaml", "mode: test\nperformance: {task_timeout: 180}\n"),
+    ]);
+    let loaded = load(&sources(&[&dir.0, &dir.0.join("top.yaml")], &[], &[])).unwrap();
+    assert_eq!(loaded.config.limits.bounds(Budget::WallMs), Bounds { default: 180_000, max: 600_000 });
+    assert_eq!((loaded.config.performance.retry_attempts, loaded.files.len()), (5, 3));
+    let variable = dir.0.join("top.yaml").display().to_string();
+    let loaded = load(&sources(&[], &[("OMNIMIND_CONFIG", &variable)], &[])).unwrap();
+    assert_eq!(loaded.config.mode, Mode::Test);
+}
+
+#[test]
+fn what_was_named_has_to_be_there() {
+    let dir = Dir::new(&[]);
+    assert_eq!(load(&sources(&[&dir.0], &[], &[])).unwrap().files.len(), 0, "both files may be missing");
+    let missing = dir.0.join("missing");
+    let said = load(&sources(&[&missing], &[], &[])).unwrap_err().to_string();
+    assert!(said.contains("No such file") && said.contains("omnimind.yaml"), "{said}");
+    assert!(load(&sources(&[], &[("OMNIMIND_CONFIG", missing.to_str().unwrap())], &[])).is_err());
+    std::fs::create_dir(dir.0.join("omnimind.yaml")).unwrap();
+    let said = load(&sources(&[&dir.0], &[], &[])).unwrap_err().to_string();
+    assert!(said.ends_with("omnimind.yaml: it cannot be read: it is not a file"), "{said}");
+    assert!(load(&sources(&[Path::new("/dev/null")], &[], &[])).is_err());
+}
+
+#[test]
+fn secrets_are_shown_nowhere() {
+    let secret = [("OMNIMIND_DASHBOARD_USER", "ada"), ("OMNIMIND_DASHBOARD_PASS", "quite secret")];
+    let loaded = with("", &secret).unwrap();
+    assert_eq!(shown(&loaded, "OMNIMIND_DASHBOARD_PASS").0, "set, hidden");
+    assert!(!format!("{loaded:?}").contains("quite secret"));
+    assert_eq!(loaded.config.authentication.credentials.unwrap().password, "quite secret");
+}

@@ -1,0 +1,267 @@
+//! One value of a key: what it may be, how it is read, and how it is written.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde_json::json;
+
+/// A value that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `null`: what the code finds out by itself.
+    Null,
+    /// `auto`
+    Auto,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number, of whatever the key counts; bytes for sizes.
+    Number(u64),
+    /// An IP address.
+    Address(IpAddr),
+    /// Text.
+    Text(String),
+}
+
+/// What the value of a key may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`
+    Bool,
+    /// A whole number.
+    Number {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// `auto`, or a whole number.
+    AutoOr {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// Bytes, as in `1000` or `256MiB`.
+    Size {
+        /// The fewest.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// One of these words, in whatever case.
+    Choice(&'static [&'static str]),
+    /// An IP address.
+    Address,
+    /// A path, or `null`.
+    Path,
+    /// Any text; in the environment alone.
+    Word,
+}
+
+/// A scalar as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scalar {
+    /// In the file.
+    pub written: String,
+    /// After expansion.
+    pub text: String,
+    /// Between quotes: never a number, a truth or `null`.
+    pub quoted: bool,
+}
+
+impl Scalar {
+    /// What comes from the environment or a flag is what it reads as.
+    pub fn plain(text: &str) -> Scalar {
+        Scalar { written: text.to_owned(), text: text.to_owned(), quoted: false }
+    }
+
+    /// Whether YAML reads it as nothing.
+    pub fn is_null(&self) -> bool {
+        !self.quoted && matches!(self.written.as_str(), "" | "~" | "null" | "Null" | "NULL")
+    }
+}
+
+impl Kind {
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// What is wrong, and what is allowed. What was expanded is not shown: it may be a secret.
+    pub(super) fn read(&self, scalar: &Scalar) -> Result<Value, String> {
+        let expanded = scalar.written != scalar.text;
+        let text = scalar.text.as_str();
+        let is_text =
+            matches!(self, Kind::Choice(_) | Kind::Address | Kind::Path | Kind::Word | Kind::Size { .. });
+        let value = match scalar.quoted && !expanded && !is_text {
+            true => None,
+            false if scalar.is_null() => matches!(self, Kind::Path).then_some(Value::Null),
+            false => self.parse(text),
+        };
+        value.ok_or_else(|| {
+            let shown = shorten(&scalar.written);
+            let (what, how) = match (scalar.is_null(), scalar.quoted, expanded) {
+                (true, ..) => ("nothing".to_owned(), ""),
+                (_, _, true) => (format!("`{shown}`"), ", expanded,"),
+                (_, true, _) => (format!("`\"{shown}\"`"), ", a text in quotes,"),
+                _ => (format!("`{shown}`"), ""),
+            };
+            format!("{what}{how} is not allowed; it is {self}")
+        })
+    }
+
+    fn parse(&self, text: &str) -> Option<Value> {
+        let within = |number: u64, min: &u64, max: &u64| {
+            (*min..=*max).contains(&number).then_some(Value::Number(number))
+        };
+        match self {
+            Kind::Bool if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
+            Kind::Bool if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
+            Kind::Bool => None,
+            Kind::AutoOr { .. } if text == "auto" => Some(Value::Auto),
+            Kind::Number { min, max } | Kind::AutoOr { min, max } => within(parse_number(text)?, min, max),
+            Kind::Size { min, max } => within(parse_size(text).ok()?, min, max),
+            Kind::Choice(words) => {
+                // Two names of one level.
+                let text = if text.eq_ignore_ascii_case("warn") { "WARNING" } else { text };
+                let word = words.iter().find(|word| word.eq_ignore_ascii_case(text))?;
+                Some(Value::Text((*word).to_owned()))
+            }
+            Kind::Address => text.parse().ok().map(Value::Address),
+            Kind::Path | Kind::Word if text.is_empty() || text.contains('\0') => None,
+            Kind::Path | Kind::Word => Some(Value::Text(text.to_owned())),
+        }
+    }
+
+    /// A value as it would be written in a file.
+    pub fn write(&self, value: &Value) -> String {
+        match (self, value) {
+            (Kind::Size { .. }, Value::Number(bytes)) => write_size(*bytes),
+            (_, Value::Null) => "null".to_owned(),
+            (_, Value::Auto) => "auto".to_owned(),
+            (_, Value::Bool(truth)) => truth.to_string(),
+            (_, Value::Number(number)) => number.to_string(),
+            (_, Value::Address(address)) => address.to_string(),
+            (_, Value::Text(text)) => text.escape_debug().to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    /// What is allowed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Bool => f.write_str("true or false"),
+            Kind::Number { min, max } => write!(f, "a number from {min} to {max}"),
+            Kind::AutoOr { min, max } => write!(f, "auto or a number from {min} to {max}"),
+            Kind::Size { min, max } => {
+                write!(
+                    f,
+                    "a number of bytes like 1000 or 256MiB, from {} to {}",
+                    write_size(*min),
+                    write_size(*max)
+                )
+            }
+            Kind::Choice(words) => match words.split_last() {
+                Some((last, others)) => write!(f, "{} or {last}", others.join(", ")),
+                None => Ok(()),
+            },
+            Kind::Address => f.write_str("an IP address"),
+            Kind::Path => f.write_str("a path or null"),
+            Kind::Word => f.write_str("a text"),
+        }
+    }
+}
+
+impl Value {
+    /// The value in JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Value::Null => json!(null),
+            Value::Auto => json!("auto"),
+            Value::Bool(truth) => json!(truth),
+            Value::Number(number) => json!(number),
+            Value::Address(address) => json!(address),
+            Value::Text(text) => json!(text),
+        }
+    }
+}
+
+/// What was written, for a message: no control characters, not endless.
+pub(super) fn shorten(text: &str) -> String {
+    let cut: String = text.chars().take(64).collect();
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", cut.escape_debug())
+}
+
+/// A whole number; `_` may stand between digits.
+pub fn parse_number(text: &str) -> Option<u64> {
+    // `parse` would take a plus.
+    text.starts_with(|c: char| c.is_ascii_digit()).then(|| text.replace('_', "").parse().ok())?
+}
+
+/// Bytes, as in `1000`, `256MiB` or `20GiB`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        unit => return Err(format!("`{unit}` is not a unit: use KiB, MiB or GiB")),
+    };
+    let number = parse_number(digits)
+        .ok_or_else(|| format!("`{digits}` is not a whole number from 0 to {}", u64::MAX))?;
+    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too large"))
+}
+
+fn write_size(bytes: u64) -> String {
+    match bytes {
+        0 => "0".to_owned(),
+        n if n.is_multiple_of(1 << 30) => format!("{}GiB", n >> 30),
+        n if n.is_multiple_of(1 << 20) => format!("{}MiB", n >> 20),
+        n if n.is_multiple_of(1 << 10) => format!("{}KiB", n >> 10),
+        n => n.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_they_are_written() {
+        for (text, bytes) in
+            [("0", 0), ("1000", 1000), ("1KiB", 1024), ("256MiB", 256 << 20), ("20GiB", 20 << 30)]
+        {
+            assert_eq!(parse_size(text), Ok(bytes));
+            assert_eq!(parse_size(&write_size(bytes)), Ok(bytes));
+        }
+        for wrong in ["", "MiB", "1 MiB", "1MB", "-1", "+1", "1.5GiB", "99999999999GiB", "0x10", "1e3"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_text_in_quotes_is_no_number_unless_it_was_expanded() {
+        let kind = Kind::Number { min: 0, max: 10 };
+        let quoted =
+            |written: &str, text: &str| Scalar { written: written.into(), text: text.into(), quoted: true };
+        let said = kind.read(&quoted("7", "7")).unwrap_err();
+        assert_eq!(said, "`\"7\"`, a text in quotes, is not allowed; it is a number from 0 to 10");
+        assert_eq!(kind.read(&quoted("${N}", "7")), Ok(Value::Number(7)));
+        let said = kind.read(&quoted("${N}", "secret")).unwrap_err();
+        assert_eq!(said, "`${N}`, expanded, is not allowed; it is a number from 0 to 10");
+    }
+
+    #[test]
+    fn numbers_outside_their_range_are_refused() {
+        let kind = Kind::AutoOr { min: 2, max: 10 };
+        for wrong in ["1", "11", "-3", "99999999999999999999999", "2.0", "", "~", "null", "two", "AUTO"] {
+            assert!(kind.read(&Scalar::plain(wrong)).is_err(), "{wrong}");
+        }
+        assert_eq!(kind.read(&Scalar::plain("1_0")), Ok(Value::Number(10)));
+        assert_eq!(kind.read(&Scalar::plain("auto")), Ok(Value::Auto));
+    }
+}

@@ -1,0 +1,321 @@
+//! From a file's bytes to its keys, each with its line.
+//!
+//! A small part of YAML: one document of mappings and scalars. Anchors, aliases and tags are refused, because
+//! a configuration needs none and their expansion has no bound. Nothing here recurses, and depth is bounded.
+
+use std::collections::BTreeMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
+
+use super::value::{Scalar, shorten};
+
+/// Bytes of a file.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// Mappings and lists within each other.
+const MAX_DEPTH: usize = 16;
+
+/// What a file says of one path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The keys from the root, with dots between.
+    pub path: String,
+    pub line: usize,
+    pub node: Node,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    /// Keys follow.
+    Mapping,
+    /// Whatever is in it is left out.
+    List,
+    /// Not yet expanded.
+    Scalar(Scalar),
+}
+
+/// Where it cannot be read, and why; the key, where it is about one. Line 0 is the whole file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    pub line: usize,
+    pub key: String,
+    pub message: String,
+}
+
+fn unreadable<T>(line: usize, key: &str, message: impl Into<String>) -> Result<T, Unreadable> {
+    Err(Unreadable { line, key: key.to_owned(), message: message.into() })
+}
+
+/// Everything that a file says, in its order.
+///
+/// # Errors
+/// The first thing that is not the YAML that is read here.
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Unreadable> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return unreadable(0, "", format!("larger than {} bytes, the most that is read", MAX_BYTES));
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            return unreadable(line, "", "not UTF-8; save it as UTF-8");
+        }
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader::default();
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((event, span)) => reader.take(event, span.start.line())?,
+            Err(error) => {
+                let line = error.marker().line();
+                return unreadable(line, &reader.path(), format!("not YAML: {}", shorten(error.info())));
+            }
+        }
+    }
+    Ok(reader.entries)
+}
+
+/// A mapping or list that is open.
+enum Open {
+    /// The keys so far, with their lines, and the one whose value comes next.
+    Mapping {
+        seen: BTreeMap<String, usize>,
+        key: Option<(String, usize)>,
+    },
+    List,
+}
+
+#[derive(Default)]
+struct Reader {
+    entries: Vec<Entry>,
+    open: Vec<Open>,
+    documents: usize,
+}
+
+impl Reader {
+    fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), Unreadable> {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                match self.documents {
+                    1 => Ok(()),
+                    _ => unreadable(line, "", "a second document (`---`); a configuration is one"),
+                }
+            }
+            Event::Alias(_) => unreadable(line, &self.path(), "an alias (`*name`); write the value again"),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse(line, anchor, tag.is_some())?;
+                self.scalar(&text, style != ScalarStyle::Plain, line)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse(line, anchor, tag.is_some())?;
+                self.open(line, false)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse(line, anchor, tag.is_some())?;
+                self.open(line, true)
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.open.pop();
+                self.close_value();
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&self, line: usize, anchor: usize, tag: bool) -> Result<(), Unreadable> {
+        match (anchor, tag) {
+            (0, false) => Ok(()),
+            (0, true) => unreadable(line, &self.path(), "a tag (`!name`); write the plain value"),
+            _ => unreadable(line, &self.path(), "an anchor (`&name`); write the plain value"),
+        }
+    }
+
+    fn scalar(&mut self, text: &str, quoted: bool, line: usize) -> Result<(), Unreadable> {
+        let path = self.path();
+        match self.open.last_mut() {
+            // An empty file has a document of nothing, or none.
+            None if text.is_empty() && !quoted => Ok(()),
+            None => unreadable(line, "", "a file is keys with values, like `mode: dev`"),
+            Some(Open::List) => Ok(()),
+            Some(Open::Mapping { key: Some((_, key_line)), .. }) => {
+                // The key's line: what is empty has none of its own.
+                let line = *key_line;
+                let scalar = Scalar { written: text.to_owned(), text: text.to_owned(), quoted };
+                self.entries.push(Entry { path, line, node: Node::Scalar(scalar) });
+                self.close_value();
+                Ok(())
+            }
+            Some(Open::Mapping { seen, key }) => {
+                let shown = match path.is_empty() {
+                    true => shorten(text),
+                    false => format!("{path}.{}", shorten(text)),
+                };
+                if text.contains('.') {
+                    return unreadable(line, &shown, "a key has no dots; write one level below the other");
+                }
+                if let Some(first) = seen.insert(text.to_owned(), line) {
+                    return unreadable(line, &shown, format!("it comes twice; the first is in line {first}"));
+                }
+                *key = Some((text.to_owned(), line));
+                Ok(())
+            }
+        }
+    }
+
+    fn open(&mut self, line: usize, mapping: bool) -> Result<(), Unreadable> {
+        if self.open.len() >= MAX_DEPTH {
+            return unreadable(line, "", format!("more than {MAX_DEPTH} levels"));
+        }
+        let path = self.path();
+        let open = match (self.open.last(), mapping) {
+            (None, false) => {
+                return unreadable(line, "", "a list; a file is keys with values, like `mode: dev`");
+            }
+            (Some(Open::Mapping { key: None, .. }), _) => {
+                return unreadable(line, &path, "a mapping or list as a key; a key is a word");
+            }
+            (Some(Open::List), _) => Open::List,
+            (Some(Open::Mapping { key: Some((_, key_line)), .. }), _) => {
+                let node = if mapping { Node::Mapping } else { Node::List };
+                self.entries.push(Entry { path, line: *key_line, node });
+                if mapping { Open::mapping() } else { Open::List }
+            }
+            (None, true) => Open::mapping(),
+        };
+        self.open.push(open);
+        Ok(())
+    }
+
+    /// The value of the innermost key is whole.
+    fn close_value(&mut self) {
+        if let Some(Open::Mapping { key, .. }) = self.open.last_mut() {
+            *key = None;
+        }
+    }
+
+    /// The keys that are open, from the root.
+    fn path(&self) -> String {
+        let keys = self.open.iter().filter_map(|open| match open {
+            Open::Mapping { key, .. } => key.as_ref().map(|(key, _)| key.as_str()),
+            Open::List => None,
+        });
+        keys.collect::<Vec<_>>().join(".")
+    }
+}
+
+impl Open {
+    fn mapping() -> Open {
+        Open::Mapping { seen: BTreeMap::new(), key: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<(String, usize, String)> {
+        let entries = parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
+        let show = |node| match node {
+            Node::Scalar(Scalar { written, quoted: true, .. }) => format!("'{written}'"),
+            Node::Scalar(Scalar { written, .. }) => written,
+            Node::Mapping => "{".into(),
+            Node::List => "[".into(),
+        };
+        entries.into_iter().map(|Entry { path, line, node }| (path, line, show(node))).collect()
+    }
+
+    fn refusal(bytes: &[u8]) -> (usize, String, String) {
+        let Unreadable { line, key, message } = parse(bytes).expect_err(&String::from_utf8_lossy(bytes));
+        (line, key, message)
+    }
+
+    #[test]
+    fn every_key_has_its_line() {
+        let text = "# about\nmode: prod\n\nserver:\n  host: \"::1\"\n  port:\n    8000\nstore: {max_tasks: 5,\n  max_bytes: 1GiB}\nlist: [a, {b: c}]\nempty:\n";
+        let expected = [
+            ("mode", 2, "prod"),
+            ("server", 4, "{"),
+            ("server.host", 5, "'::1'"),
+            ("server.port", 6, "8000"),
+            ("store", 8, "{"),
+            ("store.max_tasks", 8, "5"),
+            ("store.max_bytes", 9, "1GiB"),
+            ("list", 10, "["),
+            ("empty", 11, ""),
+        ];
+        let expected = expected.map(|(path, line, node)| (path.to_owned(), line, node.to_owned()));
+        assert_eq!(read(text), expected);
+        let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        assert_eq!(read(&windows), expected);
+    }
+
+    #[test]
+    fn files_that_say_nothing_say_nothing() {
+        for text in ["", "\n\n", "# only this\n", "---\n", "\u{feff}", "---\n# this\n...\n", "{}"] {
+            assert_eq!(read(text), [], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_is_refused_with_its_line() {
+        for (text, line, key, said) in [
+            ("a: 1\nb: 2\na: 3\n", 3, "a", "it comes twice; the first is in line 1"),
+            ("s:\n  p: 1\n  p: 1\n", 3, "s.p", "it comes twice; the first is in line 2"),
+            ("a: &x 1\n", 1, "a", "an anchor"),
+            ("a: *x\n", 1, "a", ""),
+            ("a: &x {b: 1}\nc: *x\n", 1, "a", "an anchor"),
+            ("a: !!str 1\n", 1, "a", "a tag"),
+            ("a: 1\n---\nb: 1\n", 2, "", "a second document"),
+            ("- a\n", 1, "", "a list"),
+            ("words\n", 1, "", "keys with values"),
+            ("? {a: b}\n: c\n", 1, "", "a key is a word"),
+            ("server.port: 1\n", 1, "server.port", "no dots"),
+            ("a:\n\tb: 1\n", 2, "a", "not YAML"),
+            ("a: 'x\n", 0, "a", "not YAML"),
+            ("a: {b: 1\n", 0, "", "not YAML"),
+            ("a: b: c\n", 1, "", "not YAML"),
+        ] {
+            let refusal = refusal(text.as_bytes());
+            assert!(refusal.2.contains(said), "{text:?}: {refusal:?}");
+            // Where something does not end, the parser may name the end of the file.
+            assert!(line == 0 || refusal.0 == line, "{text:?}: {refusal:?}");
+            assert!(key.is_empty() || refusal.1 == key, "{text:?}: {refusal:?}");
+        }
+        assert_eq!(refusal(b"a: 1\nb: \xff\n").0, 2);
+        assert!(refusal(b"\xff\xfea\0:\0 \0").2.contains("UTF-8"));
+        assert!(refusal(&vec![b'#'; (1 << 20) + 1]).2.contains("larger than 1048576 bytes"));
+    }
+
+    #[test]
+    fn depth_has_a_bound() {
+        for text in ["[".repeat(100_000), "{a: ".repeat(100_000), format!("a: {}", "[".repeat(100_000))] {
+            refusal(text.as_bytes());
+        }
+        let steps: String = (0..300).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+        assert_eq!(refusal(steps.as_bytes()).2, "more than 16 levels");
+    }
+
+    #[test]
+    fn nothing_that_is_written_makes_it_panic_or_hang() {
+        let alphabet = b"a:b -[]{}#&*!|>'\"%@`,?~\n\t\r.$0\\\xef\xbb\xbf\xc3\xa4";
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..20_000 {
+            let mut text = Vec::new();
+            for _ in 0..24 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                text.push(alphabet[(state % alphabet.len() as u64) as usize]);
+            }
+            let _ = parse(&text);
+        }
+        for text in
+            ["{---", "[---", "{...", "? ", "%YAML", "%TAG ! x", "a: |99\n", "\u{0}", "- - - -", "\"\\x"]
+        {
+            let _ = parse(text.as_bytes());
+        }
+    }
+}
