@@ -126,10 +126,10 @@ fn without_descriptors_nothing_spins_nothing_ends_and_no_end_is_lost() {
     assert_eq!(ask(&mut first, &server, "GET", "/api/v1/health/", "").0, 200);
     let napping = server.submit(&json!({"component": sleep, "input_text": "1500"}));
     server.wait_for_status(&napping, "running");
-    // These begin when there is not one descriptor: one is to leave a file, one comes from a file.
-    let large = server.submit(&json!({"component": output, "input_text": "100000"}));
+    // These begin when there is not one descriptor: one comes from a file, one is to leave a file.
     let text = "0123456789".repeat(20_000);
     let from_file = server.submit(&json!({"component": echo, "input": text}));
+    let large = server.submit(&json!({"component": output, "input_text": "100000"}));
 
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("a process");
     let limits = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line").to_owned();

@@ -10,7 +10,7 @@ use omnimind_tests::server::Server;
 use serde_json::{Value, json};
 
 /// Calls that are tried as the first to fail.
-const TRIES: u64 = 36;
+const TRIES: u64 = 100;
 
 /// An id, and the output that its task has, or had from the start.
 type Known = (String, Value);
