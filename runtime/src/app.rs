@@ -91,6 +91,9 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         scheduler::Settings { places, max_pending: MAX_PENDING, max_pending_bytes: MAX_PENDING_BYTES };
     let memory = Arc::new(MemoryStore::default());
     let scheduler = Scheduler::new(store.clone(), memory, components.clone(), bus.clone(), settings);
+    if let Some(newest) = runtime.block_on(store.newest())? {
+        newest.precede_all();
+    }
     runtime.block_on(async { scheduler.start(store.unfinished().await?).await })?;
 
     let auth = Auth::new(&credentials)?;

@@ -5,9 +5,20 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Makes a directory, and those above it, where there is none.
+/// Makes a directory, and those above it, where there is none. What was made is on the disk.
 pub fn dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let new: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for parent in new.iter().filter_map(|path| path.parent()) {
+        // The first of a path without a root is in the directory that this process works in.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match File::open(parent) {
+            // Written to, but not read: nothing can be done for it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            parent => parent?.sync_all()?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes a file, to be written and read again; there must be nothing of that name, not even a link.

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::checkout;
 use crate::server::{self, Server, scratch};
+use crate::{binary, checkout};
 
 /// A directory whose disk does what a test says. It goes with the test.
 pub struct Disk {
@@ -47,7 +47,7 @@ impl Disk {
         if !self.mounted {
             let library = self.dir.join("bad-disk.so");
             if !library.exists() {
-                make_shim(&library);
+                make_shim("bad_disk.c", &library);
             }
             command.env("LD_PRELOAD", library).env("BAD_DISK", &self.dir);
         }
@@ -90,6 +90,22 @@ impl Disk {
         self.tell("no-write", fail);
     }
 
+    /// Counts the calls to the disk of the servers that are started from now on, and lets all of them fail from
+    /// the one of this number on; none if it is 0.
+    pub fn fail_from(&self, call: u64) {
+        assert!(!self.mounted, "a real disk does not fail when it is told to");
+        // Another file: a server that runs keeps its own.
+        let path = self.dir.join("calls");
+        let _ = fs::remove_file(&path);
+        fs::write(path, [0_u64.to_le_bytes(), call.to_le_bytes()].concat()).expect("a file");
+    }
+
+    /// How many there were since.
+    pub fn calls(&self) -> u64 {
+        let calls = fs::read(self.dir.join("calls")).expect("a file");
+        u64::from_le_bytes(calls[..8].try_into().expect("eight bytes"))
+    }
+
     fn tell(&self, what: &str, on: bool) {
         assert!(!self.mounted, "a real disk does not fail when it is told to");
         let path = self.dir.join(what);
@@ -109,14 +125,23 @@ impl Drop for Disk {
     }
 }
 
-/// Makes the library of `bad_disk.c`.
-fn make_shim(library: &Path) {
+/// Makes a library to be preloaded from a source beside this one.
+pub(crate) fn make_shim(source: &str, library: &Path) {
     let made = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-Wall", "-o"])
         .arg(library)
-        .arg(checkout().join("tests/src/bad_disk.c"))
+        .arg(checkout().join("tests/src").join(source))
         .arg("-ldl")
         .output()
         .expect("this test needs a C compiler called cc: apt-get install gcc");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// Asserts that `omnimind store check` finds nothing wrong.
+#[track_caller]
+pub fn assert_sound(data_dir: &Path) {
+    let mut check = Command::new(binary());
+    let check = check.args(["store", "check", "--data-dir"]).arg(data_dir).output().expect("omnimind starts");
+    let words = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success() && words.contains("the store is sound"), "{words}");
 }

@@ -2,8 +2,11 @@
 
 pub mod bombs;
 pub mod disk;
+pub mod power_cut;
+pub mod random;
 pub mod server;
 pub mod wire;
+pub mod wrong_clock;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -65,7 +65,8 @@ impl Server {
         server
     }
 
-    /// Starts `command`, which serves from `data_dir`; the log, if it ends instead. The directory stays.
+    /// Starts `command`, which serves from `data_dir`; the log and the exit status, if it ends instead. The
+    /// directory stays.
     pub fn launch(mut command: Command, data_dir: &Path) -> Result<Server, String> {
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("omnimind starts");
@@ -74,8 +75,8 @@ impl Server {
         let address = loop {
             let mut line = String::new();
             if lines.read_line(&mut line).expect("text") == 0 {
-                let _ = child.wait();
-                return Err(log.lock().expect("no panic").clone());
+                let status = child.wait().expect("it ends");
+                return Err(format!("{}({status})", log.lock().expect("no panic")));
             }
             log.lock().expect("no panic").push_str(&line);
             if let Some(address) = line.trim().strip_prefix("omnimind listens on http://") {

@@ -2,38 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use omnimind_tests::disk::assert_sound;
+use omnimind_tests::pause;
+use omnimind_tests::random::{Random, Seed};
 use omnimind_tests::server::{self, Reply, Server, eventually, scratch};
-use omnimind_tests::{binary, pause};
 use serde_json::{Value, json};
 
 const KILLS: u32 = 50;
 const CLIENTS: u64 = 6;
 /// Few, so that tasks wait as well as run when the server is killed.
 const PLACES: &str = "4";
-
-/// xorshift64*: a test that fails must be able to fail again.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % end
-    }
-}
-
-/// `OMNIMIND_TEST_SEED`, or the time.
-fn seed() -> u64 {
-    let given = std::env::var("OMNIMIND_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
-    given.unwrap_or_else(now) | 1
-}
 
 /// A submission: what is sent, and what must come of it. Its description is its own.
 #[derive(Clone)]
@@ -142,14 +124,6 @@ fn launch(data_dir: &Path) -> Server {
     Server::launch(command, data_dir).unwrap_or_else(|log| panic!("it does not start again: {log}"))
 }
 
-/// Says that the store is sound.
-fn check(data_dir: &Path) {
-    let mut check = Command::new(binary());
-    let check = check.args(["store", "check", "--data-dir"]).arg(data_dir).output().expect("omnimind starts");
-    let words = String::from_utf8_lossy(&check.stderr);
-    assert!(check.status.success() && words.contains("the store is sound"), "{words}");
-}
-
 /// Every task there is.
 fn all(server: &Server) -> Vec<Value> {
     let mut all = Vec::new();
@@ -201,9 +175,8 @@ fn judge(server: &Server, id: &str, told: &Told) {
 
 #[test]
 fn slow_no_acknowledged_task_is_lost_in_fifty_kills() {
-    let seed = seed();
-    let shown = ShowSeed(seed);
-    let mut random = Random(seed);
+    let seed = Seed::given_or_new();
+    let mut random = Random::from(seed.0);
     let data_dir = scratch("storm");
     let told = Mutex::new(Told::default());
     let numbers = AtomicU64::new(0);
@@ -217,7 +190,7 @@ fn slow_no_acknowledged_task_is_lost_in_fifty_kills() {
         let moment = Duration::from_millis(random.below(500));
         std::thread::scope(|scope| {
             for _ in 0..CLIENTS {
-                let random = Random(random.below(u64::MAX - 1) | 1);
+                let random = random.another();
                 let (server, guests, told, numbers) = (&server, &guests, &told, &numbers);
                 scope.spawn(move || client(server, guests, told, numbers, random));
             }
@@ -226,7 +199,7 @@ fn slow_no_acknowledged_task_is_lost_in_fifty_kills() {
         });
         assert_eq!(server.wait(), None, "a signal ended it");
         if kill % 10 == 0 {
-            check(&data_dir);
+            assert_sound(&data_dir);
         }
         server = launch(&data_dir);
     }
@@ -267,7 +240,8 @@ fn slow_no_acknowledged_task_is_lost_in_fifty_kills() {
     let lost = all.iter().filter(|task| task["status"] == "failed").count();
     let Told { acknowledged, keys, broken, ended } = &told;
     println!(
-        "seed {seed}: {} tasks, {} acknowledged, {} of them with their end, {} keys, {broken} broken answers, {lost} interrupted 3 times",
+        "seed {}: {} tasks, {} acknowledged, {} of them with their end, {} keys, {broken} broken answers, {lost} interrupted 3 times",
+        seed.0,
         all.len(),
         acknowledged.len(),
         ended.len(),
@@ -277,18 +251,6 @@ fn slow_no_acknowledged_task_is_lost_in_fifty_kills() {
     assert!(acknowledged.len() > 500 && *broken > u64::from(KILLS), "too little happened");
     assert!(lost * 20 < all.len(), "{lost} tasks were given up");
     assert_eq!(server.terminate(), Some(0));
-    check(&data_dir);
-    drop(shown);
+    assert_sound(&data_dir);
     let _ = std::fs::remove_dir_all(data_dir);
-}
-
-/// Prints the seed if the test fails.
-struct ShowSeed(u64);
-
-impl Drop for ShowSeed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to do this again: OMNIMIND_TEST_SEED={}", self.0);
-        }
-    }
 }

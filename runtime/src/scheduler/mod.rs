@@ -169,7 +169,7 @@ impl Scheduler {
     pub async fn start(&self, unfinished: Vec<Task>) -> Result<(), task_store::Error> {
         for mut task in unfinished {
             let was = task.state.clone();
-            let next = task.state.recover(Timestamp::now());
+            let next = task.state.recover(Timestamp::now(), &task.spec.retry);
             if next == Next::Ended {
                 let log = Default::default();
                 match self.0.durable.finish(&task.tenant, task.id, &task.state, None, log).await {

@@ -2,8 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use uuid::{ContextV7, Timestamp, Uuid};
+
+/// The time of the last id, which never goes back.
+static LAST: Mutex<ContextV7> = Mutex::new(ContextV7::new());
 
 /// Names one task. A UUIDv7, so that ids sort by the time of submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,9 +21,20 @@ pub struct TaskId(uuid::Uuid);
 pub struct NotATaskId;
 
 impl TaskId {
-    /// A new id, later than every one this process made before.
+    /// A new id, later than every one this process made before, whatever the machine's clock says.
     pub fn generate() -> TaskId {
-        TaskId(uuid::Uuid::now_v7())
+        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        TaskId(Uuid::new_v7(Timestamp::now(&*last)))
+    }
+
+    /// From now on every new id is later than this one, which an earlier process made.
+    pub fn precede_all(self) {
+        let Some(made) = self.0.get_timestamp() else { return };
+        let (seconds, nanoseconds) = made.to_unix();
+        // A millisecond more: within the same one, the order is a matter of chance.
+        let after = std::time::Duration::new(seconds, nanoseconds) + std::time::Duration::from_millis(1);
+        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = Timestamp::from_unix(&*last, after.as_secs(), after.subsec_nanos());
     }
 
     /// The id that stands for the real one where a guest must see the same each time: a UUIDv8 of

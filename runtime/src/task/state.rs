@@ -230,8 +230,9 @@ impl State {
         self.finish(now, Status::Failed, What::Failed, Some(kind));
     }
 
-    /// The runtime starts again and finds the task as it was left.
-    pub fn recover(&mut self, now: Timestamp) -> Next {
+    /// The runtime starts again and finds the task as it was left. A wait that it finds longer than `retry` has
+    /// any was noted by a clock that was put back since.
+    pub fn recover(&mut self, now: Timestamp, retry: &Retry) -> Next {
         if matches!(self.status, Status::Running | Status::Paused) {
             self.interruptions = self.interruptions.saturating_add(1);
             self.note(now, What::Interrupted, None);
@@ -248,6 +249,11 @@ impl State {
             return self.cancelled(now);
         }
         self.status = Status::Pending;
+        if let Some(due) = &mut self.due {
+            let wait = retry.backoff_ms(self.attempts.saturating_sub(self.interruptions));
+            let longest = jiff::SignedDuration::from_millis(i64::try_from(wait).unwrap_or(i64::MAX));
+            *due = now.saturating_add(longest).map_or(*due, |longest| longest.min(*due));
+        }
         Next::Again(self.due.unwrap_or(now))
     }
 

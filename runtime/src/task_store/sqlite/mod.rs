@@ -118,6 +118,11 @@ impl SqliteStore {
         self.readers.read(rows::unfinished).await
     }
 
+    /// The latest of the ids that were given last.
+    pub async fn newest(&self) -> Result<Option<TaskId>, Error> {
+        self.readers.read(rows::newest).await
+    }
+
     /// Why nothing is written any more, if that is so.
     pub fn poisoned(&self) -> Option<String> {
         self.health.poisoned()

@@ -286,6 +286,13 @@ pub fn unfinished(db: &Connection) -> rusqlite::Result<Vec<Task>> {
     select.query_map([], task)?.collect()
 }
 
+/// The latest id of the tasks that were stored last; within a batch they come in any order.
+pub fn newest(db: &Connection) -> rusqlite::Result<Option<TaskId>> {
+    let last = "SELECT max(id) FROM (SELECT id FROM tasks ORDER BY rowid DESC LIMIT 1024)";
+    let id: Option<[u8; 16]> = db.query_row(last, [], |row| row.get(0))?;
+    Ok(id.map(TaskId::from_bytes))
+}
+
 /// Rows of tasks that do not hold what they should, and why.
 pub fn unreadable(db: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
     let mut select = db.prepare(&format!("SELECT rowid, {COLUMNS} FROM tasks"))?;
