@@ -33,6 +33,8 @@ pub struct Serving {
     pub data_dir: PathBuf,
     /// The name to sign in with.
     pub user: String,
+    /// Tasks that run at one time.
+    pub places: usize,
     /// Where this machine finds it.
     pub url: String,
     /// A link that signs a browser in, once.
@@ -107,6 +109,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         address,
         data_dir,
         user,
+        places,
         url,
         sign_in,
         runtime,

@@ -6,8 +6,8 @@
 mod boundary;
 mod broken_disk;
 mod cache;
-mod clock_jumps;
 mod client;
+mod clock_jumps;
 mod commands;
 mod compile;
 mod configuration;

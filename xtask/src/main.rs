@@ -5,6 +5,7 @@
 mod cargo;
 mod ci;
 mod contract;
+mod dist;
 mod guests;
 mod layout;
 mod peers;
@@ -28,6 +29,8 @@ enum Command {
     Guests(guests::Args),
     /// Builds the guests and runs the tests of both workspaces
     Test(test::Args),
+    /// Packs the binary and what belongs to it into <target dir>/dist, with a checksum
+    Dist,
     /// Gets what the server bench compares with into <target dir>/peers: the wasmtime CLI and an empty handler
     Peers,
     /// What a change must pass: format, lints, prebuilt guests, a smoke run of the benches, tests
@@ -50,6 +53,7 @@ fn run(command: &Command) -> Result<()> {
     match command {
         Command::Guests(args) => guests::run(&layout, args),
         Command::Test(args) => test::run(&layout, args),
+        Command::Dist => dist::run(&layout),
         Command::Peers => peers::run(&layout),
         Command::Ci => ci::run(&layout),
     }

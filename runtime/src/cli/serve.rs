@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::settings::{self, Global, Overrides};
 use super::terminal::note;
 use super::{Exit, Failed, serving_file};
+use crate::limits::Budget;
 use crate::{app, telemetry};
 
 const AFTER_HELP: &str = "\
@@ -36,6 +37,10 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     config.server.drain = Duration::from_secs(args.drain.into());
     telemetry::init(&config.logging);
     let (mode, authentication) = (config.mode, config.authentication.enabled);
+    let default = |budget: Budget| budget.display(config.limits.bounds(budget).default);
+    let limits = [Budget::Fuel, Budget::WallMs, Budget::MemoryBytes]
+        .map(|budget| format!("{} {}", budget.name(), default(budget)))
+        .join(", ");
     let serving = app::start(config).map_err(Failed::usage)?;
     let _there = serving_file::announce(&serving.data_dir, &serving.url).inspect_err(|error| {
         // On a full disk, say: everything else goes on, and so does this.
@@ -44,7 +49,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     let (address, dir) = (serving.address, serving.data_dir.display());
     note!("omnimind listens on http://{address}");
     note!("  data directory  {dir}");
-    note!("  mode            {mode}");
+    note!("  mode            {mode}: {} tasks at one time", serving.places);
+    note!("  each task has   {limits}, if it does not say");
     match authentication {
         true => {
             note!("  credentials     {dir}/credentials.json (user {})", serving.user);

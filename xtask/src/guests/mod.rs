@@ -6,7 +6,7 @@
 mod hostile;
 mod prebuilt;
 mod sample;
-mod source;
+pub mod source;
 mod stamp;
 
 use std::fs::{self, File};
