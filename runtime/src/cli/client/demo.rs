@@ -11,11 +11,12 @@ use anyhow::{Context, anyhow};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::super::{serving_file, settings, terminal};
 use super::connection::{Connection, Content, Here, ServerArgs};
 use super::form::Form;
-use super::table::{self, cut, duration, shown, size};
+use super::table::{self, duration, shown, size};
 use super::{Exit, Failed};
 use crate::private;
 use crate::task::{Receipt, Record};
@@ -79,19 +80,19 @@ async fn run_tasks(connection: &Connection) -> Result<(), Failed> {
     let (list, files) = list_of_files(Path::new("."));
     let readme = fs::read("README.md").unwrap_or_else(|_| README.to_vec());
     let tasks = [
-        ("text-stats", format!("README.md, {}", size(readme.len() as u64)), readme),
-        ("csv-summary", format!("a list of {files} files"), list),
-        ("primes", "100000000".to_owned(), b"100000000".to_vec()),
+        ("text-stats", format!("README.md, {}", size(readme.len() as u64)), readme, "words"),
+        ("csv-summary", format!("a list of {files} files"), list, "rows"),
+        ("primes", "100000000".to_owned(), b"100000000".to_vec(), "primes"),
     ];
     let mut rows = Vec::new();
-    for (name, about, input) in tasks {
+    for (name, about, input, noun) in tasks {
         let record = submit(connection, &json!({"component": name}), &input, Some("60s")).await?;
         let receipt = record.receipt.as_ref().ok_or_else(|| unexpected(name, &record))?;
         let result = record.result.as_ref().ok_or_else(|| unexpected(name, &record))?;
         rows.push(vec![
             name.to_owned(),
             about,
-            cut(&shown(result.get()), 24),
+            shown(&count(result, noun)),
             used(receipt, "fuel", |fuel| format!("{:.1} M", fuel as f64 / 1e6)),
             used(receipt, "memory_bytes", size),
             milliseconds(receipt.wall_ms),
@@ -105,7 +106,7 @@ async fn run_tasks(connection: &Connection) -> Result<(), Failed> {
 async fn stop_runaways(connection: &Connection) -> Result<(), Failed> {
     let count = 2 * std::thread::available_parallelism().map_or(1, usize::from);
     say(&format!(
-        "\nAnd {count} guests that never end, two for each core, each with {} to live:\n",
+        "\nAnd {count} guests that never end, two for each core, each with {} to live:\n\n",
         milliseconds(ALLOWED_MS)
     ))?;
     push(connection, "runaway", RUNAWAY).await?;
@@ -144,6 +145,12 @@ async fn ask_for_health(connection: &Connection) -> Result<Duration, Failed> {
         "healthy" => Ok(begun.elapsed()),
         other => Err(Failed::runtime(anyhow!("the server is {}", shown(other)))),
     }
+}
+
+/// What of an output is worth a line: so many of what it calls `noun`.
+fn count(output: &RawValue, noun: &str) -> String {
+    let output: serde_json::Value = serde_json::from_str(output.get()).unwrap_or_default();
+    format!("{} {noun}", output.get(noun).unwrap_or_default())
 }
 
 fn say(text: &str) -> Result<(), Failed> {
