@@ -77,8 +77,8 @@ class Client:
             user, password = unquote(parts.username), unquote(parts.password or "")
         if user is None and {"OMNIMIND_DASHBOARD_USER", "OMNIMIND_DASHBOARD_PASS"} <= os.environ.keys():
             user, password = os.environ["OMNIMIND_DASHBOARD_USER"], os.environ["OMNIMIND_DASHBOARD_PASS"]
-        # Its own server, or one on this machine that somebody named; not whatever listens on the usual port.
-        if user is None and (_is_loopback(self._host) if given else running):
+        # For the server that runs on the data directory; not for whatever listens on some port.
+        if user is None and running and (not given or _same(given, running)):
             try:
                 stored = json.loads((directory / "credentials.json").read_text("utf-8"))
                 user, password = stored["user"], stored["password"]
@@ -313,8 +313,8 @@ def _running(directory: Path) -> Optional[str]:
         return None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+def _same(one: str, other: str) -> bool:
+    """Whether two URLs lead to the same server, as far as they tell."""
+    parts = [urlsplit(url if "://" in url else f"http://{url}") for url in (one, other)]
+    hosts = [(part.hostname or "").replace("localhost", "127.0.0.1") for part in parts]
+    return hosts[0] == hosts[1] and (parts[0].port or 80) == (parts[1].port or 80)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::components::Components;
@@ -18,7 +19,7 @@ use crate::scheduler::{self, Scheduler};
 use crate::server::{self, App, Auth, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
 
-/// Tasks that may wait, and bytes that they and those that run may take.
+/// Tasks that may wait, and bytes that they may take.
 const MAX_PENDING: usize = 100_000;
 const MAX_PENDING_BYTES: usize = 512 << 20;
 
@@ -102,7 +103,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let user = auth.user().to_owned();
     let (ending, ends) = watch::channel(false);
     let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
-    let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
+    let app = Arc::new(App::new(config, address.port(), auth, scheduler, components, bus, health, ends));
     let url = format!("http://{}", reachable(address));
     let sign_in = format!("{url}{}", app.sessions.link()?);
     Ok(Serving {
@@ -170,21 +171,32 @@ impl Serving {
 }
 
 /// The signals that ask for the end.
-struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+pub struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    /// The terminal was closed.
+    hangup: Signal,
 }
 
 impl Stop {
-    fn new() -> std::io::Result<Stop> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    /// From now on they do not end this process by themselves.
+    ///
+    /// # Errors
+    /// They cannot be listened to.
+    pub fn new() -> std::io::Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn asked(&mut self) {
+    /// Waits for the next one.
+    pub async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -322,7 +322,8 @@ fn a_server_that_is_not_there_or_knows_nobody_is_named() {
     let server = shared();
     let url = format!("http://{}", server.address);
     let list = ["task", "list", "--server", &url];
-    ends(&omnimind(&nowhere, &list).output().expect("it starts"), 7, "there is no ");
+    ends(&omnimind(&nowhere, &list).output().expect("it starts"), 7, "are for the server that runs");
+    ends(&run(&server, &list), 0, "");
     let wrong = omnimind(&server.data_dir, &list)
         .env("OMNIMIND_DASHBOARD_USER", "me")
         .env("OMNIMIND_DASHBOARD_PASS", "wrong")
@@ -376,11 +377,11 @@ fn first_request(data_dir: &Path, host: &str, more: &[&str]) -> String {
 }
 
 #[test]
-fn the_password_of_the_data_directory_stays_on_this_machine() {
+fn the_password_of_the_data_directory_is_for_the_server_that_has_it() {
     let server = shared();
-    assert!(first_request(&server.data_dir, "127.0.0.1", &[]).contains("authorization: basic"));
-    // Not loopback by its name, though it leads here.
-    assert!(!first_request(&server.data_dir, "0.0.0.0", &[]).contains("authorization"));
+    for host in ["127.0.0.1", "localhost", "0.0.0.0"] {
+        assert!(!first_request(&server.data_dir, host, &[]).contains("authorization"), "{host}");
+    }
     let file = server.data_dir.join("credentials.json");
     let file = file.to_str().expect("UTF-8");
     assert!(

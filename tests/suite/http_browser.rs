@@ -3,22 +3,26 @@
 use omnimind_tests::server::{Reply, Server};
 use serde_json::json;
 
-/// Path and query of the link in the server's log.
+/// A link, from the command line as a person would ask for it.
 fn link(server: &Server) -> String {
-    let log = server.log.lock().expect("no panic").clone();
-    let at = log.find("/sign-in?ticket=").unwrap_or_else(|| panic!("no link: {log}"));
-    log[at..].split_whitespace().next().expect("a link").to_owned()
+    let mut command = std::process::Command::new(omnimind_tests::binary());
+    command.arg("sign-in").arg("--data-dir").arg(&server.data_dir).env_remove("OMNIMIND_URL");
+    let output = command.output().expect("omnimind starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let address = format!("http://{}", server.address);
+    let path = text.trim().strip_prefix(&address).unwrap_or_else(|| panic!("{text}: {:?}", output.stderr));
+    path.to_owned()
 }
 
 /// Starts a server and signs in; the cookie.
 fn signed_in() -> (Server, String) {
     let server = Server::start();
-    // The lines after the address come a moment later.
-    omnimind_tests::server::eventually(|| {
-        server.log.lock().expect("no panic").contains("try it").then_some(())
-    });
-    let reply = server.request("GET", &link(&server)).anonymous().send();
+    let link = link(&server);
+    // What previews and checks links asks like this.
+    assert_eq!(server.request("HEAD", &link).anonymous().send().status, 405);
+    let reply = server.request("GET", &link).anonymous().send();
     assert_eq!((reply.status, reply.headers.get("location").map(|to| &**to)), (303, Some("/")), "{reply:?}");
+    server.request("GET", &link).anonymous().send().problem(403, "link_expired");
     let cookie = reply.headers.get("set-cookie").expect("a cookie").clone();
     assert!(cookie.contains("; HttpOnly; SameSite=Strict;"), "{cookie}");
     (server, cookie.split(';').next().expect("a pair").to_owned())
@@ -34,9 +38,29 @@ fn the_link_signs_one_browser_in_once() {
     assert_eq!(get(&server, "/api/tasks/", &cookie).status, 200);
     assert!(get(&server, "/", &cookie).text().contains("You are signed in"));
     assert!(!server.request("GET", "/").anonymous().send().text().contains("signed in."));
-    server.request("GET", &link(&server)).anonymous().send().problem(403, "link_expired");
     server.request("GET", "/sign-in").anonymous().send().problem(403, "link_expired");
-    get(&server, "/api/tasks/", "omnimind_session=guess").problem(401, "unauthorized");
+    let (name, _) = cookie.split_once('=').expect("a pair");
+    get(&server, "/api/tasks/", &format!("{name}=guess")).problem(401, "unauthorized");
+    server.request("POST", "/api/sign-in").anonymous().send().problem(401, "unauthorized");
+}
+
+#[test]
+fn a_browser_signs_out() {
+    let (server, cookie) = signed_in();
+    let reply = server.request("POST", "/sign-out").anonymous().header("Cookie", &cookie).send();
+    assert_eq!(reply.status, 303);
+    assert!(reply.headers.get("set-cookie").is_some_and(|cookie| cookie.ends_with("Max-Age=0")));
+    get(&server, "/api/tasks/", &cookie).problem(401, "unauthorized");
+}
+
+#[test]
+fn the_link_is_not_in_a_log_that_others_may_read() {
+    let server = Server::start();
+    omnimind_tests::server::eventually(|| {
+        server.log.lock().expect("no panic").contains("try it").then_some(())
+    });
+    let log = server.log.lock().expect("no panic").clone();
+    assert!(log.contains("omnimind sign-in") && !log.contains("ticket"), "{log}");
 }
 
 #[test]

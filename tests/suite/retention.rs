@@ -200,3 +200,19 @@ fn what_a_key_led_to_goes_with_its_task() {
     assert_eq!(block_on(kept.store.recall(TENANT, "k")), Ok(None));
     assert_eq!(insert(&task), Ok(Inserted::New));
 }
+
+#[test]
+fn a_checkpoint_that_comes_after_the_end_is_not_kept() {
+    let kept = Kept::new();
+    let task = kept.submit(b"");
+    let save = |id, name: &str| {
+        block_on(kept.store.save_checkpoint(TENANT, id, name, vec![1; 100_000])).expect("a sound store");
+        block_on(kept.store.checkpoints(TENANT, id)).expect("a sound store").len()
+    };
+    assert_eq!(save(task.id, "in time"), 1);
+    let ended = kept.ended(b"", b"", 0);
+    assert_eq!(save(ended, "late"), 0);
+    // The blob that it came in goes too, unless somebody else has the same.
+    kept.prune(NO_BOUND, 0);
+    assert_eq!(std::fs::read_dir(kept.dir.join("blobs")).expect("a directory").count(), 1);
+}

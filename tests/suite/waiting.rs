@@ -144,6 +144,10 @@ impl Setup {
     }
 
     async fn submit(&self, words: usize) -> Result<TaskId, Error> {
+        self.submit_with(words, Arc::from(*b"")).await
+    }
+
+    async fn submit_with(&self, words: usize, input: Arc<[u8]>) -> Result<TaskId, Error> {
         let now = jiff::Timestamp::now();
         let metadata = serde_json::value::to_raw_value(&"x".repeat(words)).expect("JSON");
         let spec = Spec {
@@ -167,7 +171,7 @@ impl Setup {
             spec: Arc::new(spec),
             state: State::submitted(now),
         };
-        let submission = Submission { task, input: Arc::from(*b""), idempotency: None, waits: false };
+        let submission = Submission { task, input, idempotency: None, waits: false };
         match self.scheduler.submit(submission).await? {
             Submitted::Accepted(accepted) => Ok(accepted.live.id),
             _ => panic!("it has no key"),
@@ -215,6 +219,17 @@ fn as_many_bytes_wait_as_may_and_no_more() {
         assert!((16..=18).contains(&accepted), "{accepted}");
         setup.all_ended().await;
         setup.submit(60_000).await.expect("there is room again");
+    });
+}
+
+#[test]
+fn the_input_of_a_task_that_runs_keeps_nobody_from_waiting() {
+    block_on(async {
+        let setup = Setup::new(usize::MAX, 1 << 20, true);
+        setup.scheduler.start(Vec::new()).await.expect("it starts");
+        setup.submit_with(0, vec![0; 4 << 20].into()).await.expect("it runs at once");
+        setup.submit(0).await.expect("nothing else waits");
+        setup.all_ended().await;
     });
 }
 

@@ -41,6 +41,8 @@ enum Command {
     Component(client::component::Args),
     /// Submit tasks to a server, wait for them, and look after them
     Task(client::task::Args),
+    /// Print a link that signs a browser in, once, within 15 minutes
+    SignIn(client::sign_in::Args),
     /// Check, back up or repair the task store
     Store(store::Args),
     /// Check the configuration, or show what is in force and where it came from
@@ -132,6 +134,9 @@ pub fn main() -> ExitCode {
             client::Here::find(&global).and_then(|here| client::component::run(args, &here))
         }
         Command::Task(args) => client::Here::find(&global).and_then(|here| client::task::run(args, &here)),
+        Command::SignIn(args) => {
+            client::Here::find(&global).and_then(|here| client::sign_in::run(&args, &here))
+        }
         Command::Store(args) => settings::load_quietly(&global, Vec::new())
             .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
         Command::Config(args) => config::run(args, global),

@@ -1,5 +1,6 @@
 //! `omnimind serve`: the server, until it is told to end.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::settings::{self, Global, Overrides};
@@ -27,6 +28,16 @@ pub struct Args {
     /// Seconds that requests and tasks may go on after a SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     drain: u32,
+
+    /// End when standard input does: whoever started this is gone
+    #[arg(long, hide = true)]
+    while_stdin: bool,
+}
+
+/// Ends this process in order once standard input does.
+fn end_with_stdin() {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
 }
 
 /// Starts and serves.
@@ -54,11 +65,22 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     match authentication {
         true => {
             note!("  credentials     {dir}/credentials.json (user {})", serving.user);
-            note!("  in a browser    {} (once, within 15 minutes)", serving.sign_in);
+            // A log is kept, and read by others.
+            match std::io::stderr().is_terminal() {
+                true => note!("  in a browser    {} (once, within 15 minutes)", serving.sign_in),
+                false => note!("  in a browser    `omnimind sign-in` makes a link"),
+            }
         }
         false => note!("  credentials     none: whoever reaches {address} can do everything"),
     }
-    note!("try it: curl --netrc-file '{dir}/netrc' http://{address}/api/v1/health/");
+    match serving.data_dir.join("netrc").exists() {
+        true => note!("try it: curl --netrc-file '{dir}/netrc' http://{address}/api/v1/health/"),
+        // A password with blanks or quotes cannot stand in one.
+        false => note!("try it: curl --user '{}' http://{address}/api/v1/health/", serving.user),
+    }
+    if args.while_stdin {
+        std::thread::spawn(end_with_stdin);
+    }
     serving.run().map_err(Failed::runtime)?;
     Ok(Exit::Completed)
 }

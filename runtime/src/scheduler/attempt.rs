@@ -60,7 +60,7 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
             }
             let now = shared.clock.now_ms();
             // What held everybody up may have come while this waited for a place.
-            if state.held_until_ms > now { None } else { state.queue.pop(now) }
+            if state.held_until_ms > now { None } else { state.pop(now) }
         };
         if let Some(live) = next {
             tokio::spawn(shared.clone().start(live, place));
@@ -83,7 +83,8 @@ impl Shared {
             Err(error) => {
                 drop(changing);
                 self.hold(&error);
-                return self.enqueue(&live, self.clock.at_ms(live.created)).await;
+                let since = self.clock.at_ms(live.created).min(self.clock.now_ms());
+                return self.enqueue(&live, since).await;
             }
         }
         drop(changing);
@@ -189,7 +190,7 @@ impl Shared {
             let mut state = self.state();
             let wanted = !live.inner().state.cancel_asked;
             if wanted {
-                state.queue.push_later(live.id, live.spec.priority, since_ms, live.clone());
+                state.push(live.clone(), since_ms);
             }
             wanted
         };
@@ -246,7 +247,7 @@ impl Shared {
             tracing::error!(task_id = %id, %error, "a task's end could not be stored");
             return;
         }
-        self.state().remove_live(live.id);
+        self.state().live.remove(&live.id);
         let task = live.task_in(state.clone());
         live.inner().state = state;
         self.bus.task_changed(|| live.task());
@@ -267,16 +268,22 @@ impl Shared {
     }
 }
 
-/// Tries a write of the task `id` until it is stored, or the store writes nothing more.
+/// Tries a write of the task `id` until it is stored, or the store writes nothing more. What has nothing to do
+/// with room is tried a few times.
 async fn patiently<F: Future<Output = Result<(), Error>>>(
     id: TaskId,
     write: impl Fn() -> F,
 ) -> Result<(), Error> {
     let [.., longest] = PATIENCE;
     let mut waits = PATIENCE.into_iter();
+    let mut tries = 0;
     loop {
+        tries += 1;
         match write().await {
-            Err(error) if !matches!(error, Error::Poisoned(_) | Error::Closed) => {
+            Err(error)
+                if matches!(error, Error::Full(_) | Error::Unwritten(_))
+                    || matches!(error, Error::Unreadable(_)) && tries <= PATIENCE.len() =>
+            {
                 tracing::warn!(task_id = %id, %error, "what became of a task waits to be stored");
                 tokio::time::sleep(waits.next().unwrap_or(longest)).await;
             }

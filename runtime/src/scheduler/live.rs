@@ -27,8 +27,6 @@ pub struct Live {
     /// What it is.
     pub spec: Arc<Spec>,
     pub(super) created: jiff::Timestamp,
-    /// Bytes of memory that it takes while it waits, about.
-    pub(super) weight: usize,
     pub(super) store: Arc<dyn TaskStore>,
     /// Held over every change that is also stored, so that changes are stored in their order.
     pub(super) changing: tokio::sync::Mutex<()>,
@@ -67,7 +65,6 @@ impl Live {
     pub(super) fn new(task: Task, store: Arc<dyn TaskStore>, input: Option<Arc<[u8]>>) -> Live {
         let Task { id, tenant, created, spec, state } = task;
         let waits_since = instant(state.due.unwrap_or(created));
-        let weight = OVERHEAD + spec.words() + input.as_ref().map_or(0, |input| input.len());
         let inner = Inner {
             state,
             control: None,
@@ -82,13 +79,18 @@ impl Live {
             tenant,
             spec,
             created,
-            weight,
             store,
             changing: tokio::sync::Mutex::default(),
             inner: Mutex::new(inner),
             logged: watch::Sender::new(0),
             ended: watch::Sender::new(None),
         }
+    }
+
+    /// Bytes of memory that it takes while it waits, about.
+    pub(super) fn weight(&self) -> usize {
+        let input = self.inner().input.as_ref().map_or(0, |input| input.len());
+        OVERHEAD + self.spec.words() + input
     }
 
     /// The task as it is now.

@@ -36,6 +36,10 @@ const NOTE_WAIT: Duration = Duration::from_secs(2);
 /// How long an ended attempt may take to be put back, at a shutdown.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 
+/// Looks for a task between its commit and its place here, and the time between two of them.
+const LOOKS: u32 = 50;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Time between two looks at what still runs, at a shutdown.
 const CANCEL_AGAIN: Duration = Duration::from_millis(50);
 
@@ -46,7 +50,7 @@ pub struct Settings {
     pub places: usize,
     /// Tasks that may wait.
     pub max_pending: usize,
-    /// Bytes of memory that tasks which have not ended may take, about.
+    /// Bytes of memory that tasks which wait may take, about.
     pub max_pending_bytes: usize,
 }
 
@@ -58,7 +62,7 @@ pub enum Error {
     QueueFull {
         /// Tasks that wait.
         tasks: usize,
-        /// Bytes that they and those that run take, about.
+        /// Bytes that they take, about.
         bytes: usize,
     },
     /// The component was deleted this moment.
@@ -114,10 +118,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Inner {
-    queue: Queue<Arc<Live>>,
+    queue: Queue<Waiting>,
+    /// What all in the queue take.
+    waiting_bytes: usize,
     live: BTreeMap<TaskId, Arc<Live>>,
-    /// What all of `live` takes.
-    live_bytes: usize,
     /// Components of submissions that are not in `live` yet.
     arriving: HashMap<Digest, usize>,
     /// Nothing begins before this time: the store has just refused that.
@@ -125,16 +129,33 @@ struct Inner {
     shutting_down: bool,
 }
 
+/// A task in the queue.
+struct Waiting {
+    live: Arc<Live>,
+    /// What it took when it came in.
+    bytes: usize,
+}
+
 impl Inner {
-    fn insert_live(&mut self, live: Arc<Live>) {
-        self.live_bytes += live.weight;
-        self.live.insert(live.id, live);
+    /// Puts a task into the queue, where it waits since `since_ms`, or will from then on.
+    fn push(&mut self, live: Arc<Live>, since_ms: i64) {
+        let bytes = live.weight();
+        self.waiting_bytes += bytes;
+        self.queue.push_later(live.id, live.spec.priority, since_ms, Waiting { live, bytes });
     }
 
-    fn remove_live(&mut self, id: TaskId) {
-        if let Some(live) = self.live.remove(&id) {
-            self.live_bytes -= live.weight;
-        }
+    /// Takes the next one out, if there is one at `now_ms`.
+    fn pop(&mut self, now_ms: i64) -> Option<Arc<Live>> {
+        let Waiting { live, bytes } = self.queue.pop(now_ms)?;
+        self.waiting_bytes -= bytes;
+        Some(live)
+    }
+
+    /// Takes this one out; false if it does not wait.
+    fn take_out(&mut self, id: TaskId) -> bool {
+        let waiting = self.queue.remove(id);
+        self.waiting_bytes -= waiting.as_ref().map_or(0, |waiting| waiting.bytes);
+        waiting.is_some()
     }
 }
 
@@ -185,16 +206,14 @@ impl Scheduler {
                     updated => updated?,
                 }
             }
-            let (id, priority, created) = (task.id, task.spec.priority, task.created);
+            let since = match next {
+                Next::Again(due) if due > Timestamp::now() => self.0.clock.at_ms(due),
+                _ => self.0.clock.at_ms(task.created).min(self.0.clock.now_ms()),
+            };
             let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
             let mut state = self.0.state();
-            state.insert_live(live.clone());
-            match next {
-                Next::Again(due) if due > Timestamp::now() => {
-                    state.queue.push_later(id, priority, self.0.clock.at_ms(due), live);
-                }
-                _ => state.queue.push(id, priority, self.0.clock.at_ms(created), live),
-            }
+            state.live.insert(live.id, live.clone());
+            state.push(live, since);
         }
         tokio::spawn(attempt::dispatch(self.0.clone()));
         Ok(())
@@ -204,7 +223,7 @@ impl Scheduler {
     fn end_later(&self, mut task: Task, was: State) {
         let ended = std::mem::replace(&mut task.state, was);
         let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
-        self.0.state().insert_live(live.clone());
+        self.0.state().live.insert(live.id, live.clone());
         let shared = self.0.clone();
         tokio::spawn(async move { shared.end_as(&live, ended).await });
     }
@@ -302,9 +321,9 @@ impl Scheduler {
         id: TaskId,
         grace: Duration,
     ) -> Result<Cancelled, task_store::Error> {
-        let Some(live) = self.live(tenant, id) else {
-            let task = self.task(tenant, id).await?;
-            return Ok(task.map_or(Cancelled::NotFound, |task| Cancelled::HadEnded(task.state.status)));
+        let live = match self.live_or_ended(tenant, id).await? {
+            Ok(live) => live,
+            Err(ended) => return Ok(ended.map_or(Cancelled::NotFound, Cancelled::HadEnded)),
         };
         let now = Timestamp::now();
         let control = {
@@ -312,7 +331,7 @@ impl Scheduler {
             inner.state.ask_to_cancel(now);
             inner.control.clone()
         };
-        let waiting = self.0.state().queue.remove(id).is_some();
+        let waiting = self.0.state().take_out(id);
         if let Some(control) = control {
             control.cancel(grace);
         }
@@ -334,6 +353,25 @@ impl Scheduler {
             }
         }
         Ok(Cancelled::Asked(live))
+    }
+
+    /// A task that has not ended; else how it ended, if there is one.
+    async fn live_or_ended(
+        &self,
+        tenant: &str,
+        id: TaskId,
+    ) -> Result<Result<Arc<Live>, Option<Status>>, task_store::Error> {
+        for _ in 0..LOOKS {
+            if let Some(live) = self.live(tenant, id) {
+                return Ok(Ok(live));
+            }
+            match self.task(tenant, id).await?.map(|task| task.state.status) {
+                // Stored, and not yet or no longer held: that lasts for a moment.
+                Some(status) if !status.is_final() => tokio::time::sleep(LOOK_AGAIN).await,
+                ended => return Ok(Err(ended)),
+            }
+        }
+        Err(task_store::Error::Unwritten("the task is just being taken up: try again".to_owned()))
     }
 
     /// Pauses a running task at its next yield, or lets it go on. False if it does not run.

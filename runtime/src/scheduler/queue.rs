@@ -30,7 +30,7 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// `id` has been waiting since `since_ms`, in milliseconds of Unix time.
+    /// `id` has been waiting since `since_ms`, in milliseconds of whatever clock the caller has.
     pub fn push(&mut self, id: TaskId, priority: Priority, since_ms: i64, task: T) {
         let steps = match priority {
             Priority::Low => 3,

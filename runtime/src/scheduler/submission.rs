@@ -188,7 +188,7 @@ impl Shared {
     ) -> bool {
         let told = match live.store.insert(&live.task(), input, idempotency).await {
             Ok(Inserted::New) => {
-                self.state().insert_live(live.clone());
+                self.state().live.insert(live.id, live.clone());
                 drop(arriving);
                 self.bus.task_changed(|| live.task());
                 let _ = tell.send(Ok(Told::Stored(live.clone())));
@@ -266,7 +266,7 @@ impl Shared {
         if state.shutting_down {
             return Err(Error::ShuttingDown);
         }
-        let (tasks, bytes) = (state.queue.waiting(), state.live_bytes);
+        let (tasks, bytes) = (state.queue.waiting(), state.waiting_bytes);
         if tasks >= self.settings.max_pending || bytes >= self.settings.max_pending_bytes {
             return Err(Error::QueueFull { tasks, bytes });
         }

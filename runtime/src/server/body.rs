@@ -29,6 +29,9 @@ const BUDGET_KIB: usize = 1 << 20;
 /// Bodies up to this size are not counted.
 const SMALL: u64 = 64 << 10;
 
+/// Copies of an output that making JSON of it takes.
+const ANSWER_COPIES: u64 = 3;
+
 /// Least that a body takes at once, in KiB.
 const STEP_KIB: u64 = 256;
 
@@ -54,15 +57,27 @@ pub struct Whole {
 }
 
 impl Bodies {
-    /// A place for an answer with `bytes` of output; none is needed for a small one. Making JSON of it takes
-    /// some copies.
+    /// A place for an answer with `bytes` of output; none is needed for a small one.
     ///
     /// # Errors
     /// `503` where many are being sent.
     pub fn answer(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>> {
-        let mut place = Place { budget: self.0.clone(), copies: 3, held: None };
+        let mut place = Place { budget: self.0.clone(), copies: ANSWER_COPIES, held: None };
         place.cover(bytes as u64)?;
         Ok(place.held)
+    }
+
+    /// What an answer of `bytes` needs of the place that was taken before its size was known.
+    pub fn answer_of(
+        &self,
+        place: Option<OwnedSemaphorePermit>,
+        bytes: usize,
+    ) -> Option<OwnedSemaphorePermit> {
+        let mut place = place.filter(|_| bytes as u64 > SMALL)?;
+        let needed = (bytes as u64).div_ceil(1 << 10).saturating_mul(ANSWER_COPIES);
+        let needed = usize::try_from(needed).unwrap_or(usize::MAX);
+        drop(place.split(place.num_permits().saturating_sub(needed)));
+        Some(place)
     }
 
     /// Reads the whole of `body`, which is `what`, may have `limit` bytes, and of which there will be so many

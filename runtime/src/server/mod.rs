@@ -60,9 +60,10 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together. `ending` becomes true when the server is to end.
+    /// Puts the parts together, to be served on `port`. `ending` becomes true when the server is to end.
     pub fn new(
         config: Config,
+        port: u16,
         auth: Auth,
         scheduler: Scheduler,
         components: Arc<Components>,
@@ -70,7 +71,7 @@ impl App {
         health: Arc<Health>,
         ending: watch::Receiver<bool>,
     ) -> App {
-        let (sessions, bodies) = (Sessions::default(), body::Bodies::default());
+        let (sessions, bodies) = (Sessions::new(port), body::Bodies::default());
         App { config, auth, scheduler, components, bus, health, sessions, bodies, ending }
     }
 }

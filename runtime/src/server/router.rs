@@ -17,7 +17,7 @@ use super::sessions;
 
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {
-    let routes: [(&str, MethodRouter<Arc<App>>); 14] = [
+    let routes: [(&str, MethodRouter<Arc<App>>); 15] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
@@ -29,13 +29,15 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/tasks/{id}/output", get(output::output)),
         ("/api/tasks/{id}/logs", get(output::logs)),
         ("/api/events", get(events::events)),
+        ("/api/sign-in", post(browser::link)),
         ("/api/v1/health", get(health::all)),
         ("/api/v1/health/{check}", get(health::one)),
         ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),
     ];
     let mut router = Router::new()
         .route("/", get(welcome).fallback(wrong_method))
-        .route(sessions::PATH, get(browser::sign_in).fallback(wrong_method));
+        .route(sessions::PATH, get(browser::sign_in).fallback(wrong_method))
+        .route("/sign-out", post(browser::sign_out).fallback(wrong_method));
     for (path, methods) in routes {
         let methods = methods.fallback(wrong_method);
         router = router.route(&format!("{path}/"), methods.clone()).route(path, methods);

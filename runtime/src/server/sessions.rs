@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
+use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lru::LruCache;
@@ -16,8 +16,8 @@ use lru::LruCache;
 /// Where a ticket is shown.
 pub const PATH: &str = "/sign-in";
 
-/// The cookie's name.
-const NAME: &str = "omnimind_session";
+/// The cookie's name, with the port behind it: a browser sends one host's cookies to all of its ports.
+const NAME: &str = "omnimind_session_";
 
 /// How long a ticket is good.
 const TICKET: Duration = Duration::from_secs(15 * 60);
@@ -30,6 +30,7 @@ const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 /// The browsers that are signed in. Only hashes are kept, so that nothing is compared byte by byte.
 pub struct Sessions {
+    cookie: String,
     tickets: Mutex<Good>,
     sessions: Mutex<Good>,
 }
@@ -37,14 +38,13 @@ pub struct Sessions {
 /// Hashes of secrets, and until when each is good.
 type Good = LruCache<blake3::Hash, Instant>;
 
-impl Default for Sessions {
-    fn default() -> Sessions {
-        let none = || Mutex::new(LruCache::new(MAX_SESSIONS));
-        Sessions { tickets: none(), sessions: none() }
-    }
-}
-
 impl Sessions {
+    /// Those of the server on `port`: none.
+    pub fn new(port: u16) -> Sessions {
+        let none = || Mutex::new(LruCache::new(MAX_SESSIONS));
+        Sessions { cookie: format!("{NAME}{port}"), tickets: none(), sessions: none() }
+    }
+
     /// A link, below the server's address, that signs one browser in.
     ///
     /// # Errors
@@ -64,18 +64,40 @@ impl Sessions {
         }
         let secret = new(&self.sessions, SESSION)?;
         let seconds = SESSION.as_secs();
-        Ok(Some(format!("{NAME}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}")))
+        Ok(Some(self.set_cookie(&secret, seconds)))
     }
 
-    /// Whether a request comes from a browser that is signed in.
+    /// Whether a request comes from a browser that is signed in, and from no page of somebody else.
     pub fn admit(&self, headers: &HeaderMap) -> bool {
+        let foreign = |site: &HeaderValue| site != "same-origin" && site != "none";
+        if headers.get("sec-fetch-site").is_some_and(foreign) {
+            return false;
+        }
+        // Somebody on another port may have planted one of the same name: any may be ours.
+        self.hashes(headers).any(|hash| {
+            let until = lock(&self.sessions).get(&hash).copied();
+            until.is_some_and(|until| until >= Instant::now())
+        })
+    }
+
+    /// Signs the browser out; the `Set-Cookie` that makes it forget.
+    pub fn end(&self, headers: &HeaderMap) -> String {
+        for hash in self.hashes(headers) {
+            lock(&self.sessions).pop(&hash);
+        }
+        self.set_cookie("", 0)
+    }
+
+    fn set_cookie(&self, secret: &str, seconds: u64) -> String {
+        format!("{}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}", self.cookie)
+    }
+
+    /// Of every cookie with our name.
+    fn hashes(&self, headers: &HeaderMap) -> impl Iterator<Item = blake3::Hash> {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
-        let mut cookies =
-            cookies.flat_map(|cookies| cookies.split(';')).filter_map(|one| one.split_once('='));
-        let secret = cookies.find_map(|(name, secret)| (name.trim() == NAME).then(|| secret.trim()));
-        let Some(secret) = secret else { return false };
-        let until = lock(&self.sessions).get(&blake3::hash(secret.as_bytes())).copied();
-        until.is_some_and(|until| until >= Instant::now())
+        let cookies = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|one| one.split_once('='));
+        let ours = cookies.filter(|(name, _)| name.trim() == self.cookie);
+        ours.map(|(_, secret)| blake3::hash(secret.trim().as_bytes()))
     }
 }
 
@@ -105,29 +127,36 @@ mod tests {
 
     #[test]
     fn a_ticket_signs_in_once() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(8000);
         let ticket = ticket(&sessions);
         let cookie = sessions.redeem(&ticket).unwrap().unwrap();
         assert!(cookie.contains("; HttpOnly; SameSite=Strict;"), "{cookie}");
         assert_eq!(sessions.redeem(&ticket).unwrap(), None);
         let pair = cookie.split(';').next().unwrap();
         assert!(sessions.admit(&with(pair)));
-        assert!(sessions.admit(&with(&format!("other=1; {pair}; more=2"))));
+        assert!(sessions.admit(&with(&format!("other=1; {}=planted; {pair}; more=2", sessions.cookie))));
+        for (site, admitted) in [("same-origin", true), ("none", true), ("same-site", false), ("x", false)] {
+            let mut headers = with(pair);
+            headers.insert("sec-fetch-site", site.parse().unwrap());
+            assert_eq!(sessions.admit(&headers), admitted, "{site}");
+        }
+        assert!(sessions.end(&with(pair)).ends_with("Max-Age=0"));
+        assert!(!sessions.admit(&with(pair)));
     }
 
     #[test]
     fn nothing_else_signs_in() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(8000);
         let ticket = ticket(&sessions);
         assert_eq!(sessions.redeem("").unwrap(), None);
-        assert!(!sessions.admit(&with(&format!("{NAME}={ticket}"))), "a ticket is no session");
-        assert!(!sessions.admit(&with(&format!("{NAME}="))));
+        assert!(!sessions.admit(&with(&format!("{}={ticket}", sessions.cookie))), "a ticket is no session");
+        assert!(!sessions.admit(&with(&format!("{}=", sessions.cookie))));
         assert!(!sessions.admit(&HeaderMap::new()));
     }
 
     #[test]
     fn what_is_too_old_is_not_good() {
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(8000);
         let late = new(&sessions.tickets, Duration::ZERO).unwrap();
         let old = new(&sessions.sessions, Duration::ZERO).unwrap();
         std::thread::sleep(Duration::from_millis(2));

@@ -205,7 +205,10 @@ impl TaskStore for MemoryStore {
         let mut inner = self.inner();
         inner.make_room(name.len() + data.len())?;
         inner.change(id, |kept| {
-            kept.checkpoints.insert(name.to_owned(), data);
+            // It came too late where the task has ended: nobody would ever remove it.
+            if kept.task.state.completed.is_none() {
+                kept.checkpoints.insert(name.to_owned(), data);
+            }
         })
     }
 

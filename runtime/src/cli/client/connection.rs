@@ -84,7 +84,9 @@ impl Connection {
     /// The URL or the credentials cannot be used.
     pub fn find(args: &ServerArgs, here: &Here) -> Result<Connection, Failed> {
         let Here { data_dir, url, pair } = here;
-        let (url, server) = match (args.server.as_ref().or(url.as_ref()), serving_file::running(data_dir)) {
+        let running = serving_file::running(data_dir);
+        let (url, server) = match (args.server.as_ref().or(url.as_ref()), running) {
+            (Some(given), Some(running)) if is_same(given, &running) => (running, Server::OfDataDir),
             (Some(given), _) => (given.clone(), Server::Given),
             (None, Some(running)) => (running, Server::OfDataDir),
             (None, None) => (DEFAULT_URL.to_owned(), Server::Default),
@@ -210,6 +212,18 @@ impl Connection {
             Err(_) => self.strange(format!("status {status} without a reason")),
         }
     }
+}
+
+/// Whether two URLs lead to the same server, as far as can be told from them alone.
+fn is_same(one: &str, other: &str) -> bool {
+    let key = |text: &str| {
+        let url = parse(text).ok()?;
+        // With credentials of its own it is not ours to complete.
+        let plain = url.username().is_empty() && url.path() == "/";
+        let host = url.host_str()?.replace("localhost", "127.0.0.1");
+        plain.then(|| (host, url.port_or_known_default()))
+    };
+    key(one).is_some() && key(one) == key(other)
 }
 
 fn parse(text: &str) -> anyhow::Result<Url> {

@@ -54,7 +54,9 @@ pub fn find(
         let pair = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
         return found(pair, "; they were those in the URL".to_owned());
     }
-    if let Some(pair) = environment {
+    if let Some(pair) = environment
+        && server != Server::Default
+    {
         let names = "OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS";
         return found(pair, format!("; they were those in {names}"));
     }
@@ -64,16 +66,16 @@ pub fn find(
         return Ok(Found {
             pair: None,
             explanation: format!(
-                "; no server runs on {}, so this one was not sent its credentials: give the server's --data-dir, or --server {url} if it is meant",
+                "; no server runs on {}, so this one was sent no credentials: give the server's --data-dir, or --server {url} if it is meant",
                 data_dir.display()
             ),
         });
     }
-    if server == Server::Given && !is_loopback(url) {
+    if server == Server::Given {
         return Ok(Found {
             pair: None,
             explanation: format!(
-                "; those in {shown} are not sent to another machine by themselves: give --credentials FILE, or set OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS"
+                "; those in {shown} are for the server that runs on that directory, and are not sent to another one by themselves: give --data-dir or --credentials FILE, or set OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS"
             ),
         });
     }
@@ -98,13 +100,6 @@ fn read(file: &Path) -> anyhow::Result<(String, String)> {
     let Stored { user, password } = serde_json::from_slice(&text)
         .map_err(|_| anyhow!("{} is not {{\"user\": …, \"password\": …}}", file.display()))?;
     Ok((user, password))
-}
-
-/// Whether requests to `url` stay on this machine. Only names that no name server is asked for.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Undoes the percent signs of a URL's user or password.
@@ -136,20 +131,21 @@ mod tests {
     }
 
     #[test]
-    fn the_file_in_the_data_directory_stays_on_this_machine() {
+    fn the_file_in_the_data_directory_is_for_the_server_that_has_it() {
         let dir = std::env::temp_dir().join(format!("omnimind-credentials-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("credentials.json"), r#"{"user": "me", "password": "secret"}"#).unwrap();
-        for near in ["http://127.0.0.1:9", "http://localhost:9", "http://[::1]:9", "http://127.8.9.1"] {
-            assert!(pair(near, Server::Given, &dir).is_some(), "{near}");
+        assert!(pair("http://10.0.0.1", Server::OfDataDir, &dir).is_some());
+        for url in ["http://127.0.0.1:9", "http://localhost:9", "http://10.0.0.1"] {
+            assert_eq!(pair(url, Server::Given, &dir), None, "{url}");
         }
-        for far in
-            ["http://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example", "http://[fe80::1]"]
-        {
-            assert_eq!(pair(far, Server::Given, &dir), None, "{far}");
+        let anybody: Url = "http://127.0.0.1:8000".parse().unwrap();
+        let environment = Some(("me".to_owned(), "secret".to_owned()));
+        for environment in [None, environment.clone()] {
+            let found = find(None, environment, &anybody, Server::Default, &dir).unwrap();
+            assert_eq!(found.pair, None, "whoever listens on the usual port");
         }
-        assert!(pair("http://10.0.0.1", Server::OfDataDir, &dir).is_some(), "its own server");
-        assert_eq!(pair("http://127.0.0.1:8000", Server::Default, &dir), None, "whoever listens there");
+        assert!(find(None, environment, &anybody, Server::Given, &dir).unwrap().pair.is_some());
         std::fs::remove_dir_all(dir).unwrap();
     }
 

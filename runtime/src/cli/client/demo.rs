@@ -2,7 +2,8 @@
 //!
 //! Needs nothing but this binary: the samples are in it, and the data directory goes when it ends.
 
-use std::fs::{self, File};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::connection::{Connection, Content, Here, ServerArgs};
 use super::form::Form;
 use super::table::{self, duration, shown, size};
 use super::{Exit, Failed};
+use crate::app::Stop;
 use crate::private;
 use crate::task::{Receipt, Record};
 
@@ -44,10 +46,11 @@ const START: Duration = Duration::from_secs(60);
 /// Shows what OmniMind does.
 pub fn run() -> Result<Exit, Failed> {
     super::block_on(async {
-        let server = Server::start().await?;
+        let mut stop = Stop::new().map_err(Failed::runtime)?;
+        let shown = async { show(&Server::start().await?).await };
         tokio::select! {
-            shown = show(&server) => shown.map(|()| Exit::Completed),
-            _ = tokio::signal::ctrl_c() => Ok(Exit::Cancelled),
+            shown = shown => shown.map(|()| Exit::Completed),
+            () = stop.asked() => Ok(Exit::Cancelled),
         }
     })
 }
@@ -245,18 +248,23 @@ struct Server {
 
 impl Server {
     async fn start() -> Result<Server, Failed> {
-        let dir = std::env::temp_dir().join(format!("omnimind-demo-{}", std::process::id()));
-        private::dir(&dir).with_context(|| dir.display().to_string()).map_err(Failed::runtime)?;
+        // A name that nobody knows before: what somebody put there would be taken for ours.
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(Failed::runtime)?;
+        let dir = std::env::temp_dir().join(format!("omnimind-demo-{:016x}", u64::from_le_bytes(random)));
+        let made = fs::DirBuilder::new().mode(0o700).create(&dir);
+        made.with_context(|| dir.display().to_string()).map_err(Failed::runtime)?;
         let log = dir.join("serve.log");
         let program = std::env::current_exe().map_err(Failed::runtime)?;
         let mut command = Command::new(program);
-        command.args(["serve", "--mode", "dev", "--port", "0", "--data-dir"]).arg(&dir);
+        command.args(["serve", "--mode", "dev", "--port", "0", "--while-stdin", "--data-dir"]).arg(&dir);
         // Nothing of what is set for another server, and no configuration that lies here.
         for name in settings::variables() {
             command.env_remove(name);
         }
-        command.current_dir(&dir).stdin(Stdio::null()).stdout(Stdio::null());
-        let log_file = File::create(&log).map_err(Failed::runtime)?;
+        // However this process ends, its end of the pipe does too, and with it the server.
+        command.current_dir(&dir).stdin(Stdio::piped()).stdout(Stdio::null());
+        let log_file = private::file(&log).map_err(Failed::runtime)?;
         let child = command.stderr(log_file).spawn().map_err(Failed::runtime)?;
         let mut server = Server { dir, child };
         let begun = Instant::now();

@@ -13,6 +13,7 @@ mod form;
 mod logs;
 mod progress;
 mod show;
+pub mod sign_in;
 mod submit;
 mod table;
 pub mod task;

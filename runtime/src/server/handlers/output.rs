@@ -70,12 +70,13 @@ pub async fn logs(
     }
     // How long it is, is not known before it is read.
     let most = task.spec.limits.get(Budget::LogBytes.name()).copied();
-    let most = most.unwrap_or(Budget::LogBytes.bounds(app.config.mode).default);
+    let most = most.unwrap_or(app.config.limits.bounds(Budget::LogBytes).default);
     let place = app.bodies.answer(usize::try_from(most).unwrap_or(usize::MAX))?;
     let bytes = match app.scheduler.live(tenant, task.id) {
         Some(live) => live.log_from(0).1,
         None => whole(app.scheduler.store_of(&task).log(tenant, task.id).await?.unwrap_or_default()),
     };
+    let place = app.bodies.answer_of(place, bytes.len());
     Ok(raw(bytes, "text/plain; charset=utf-8", place))
 }
 

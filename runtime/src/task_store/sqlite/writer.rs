@@ -206,15 +206,11 @@ fn together(db: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Result<(
     done
 }
 
-/// Whether `error` says something of one write and nothing of the disk.
+/// Whether `error` says something of one write and nothing of the disk. Where there is no room for one, there
+/// may be for another; what frees some needs none.
 fn is_ones_own(error: &rusqlite::Error) -> bool {
     !matches!(
         error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-        )
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
     )
 }
