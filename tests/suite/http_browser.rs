@@ -1,6 +1,9 @@
 //! A browser: signed in by the link that the server prints, and by nothing that another page can do.
 
+use std::time::Duration;
+
 use omnimind_tests::server::{Reply, Server};
+use omnimind_tests::wire::{exchange, statuses};
 use serde_json::json;
 
 /// A link, from the command line as a person would ask for it.
@@ -19,7 +22,8 @@ fn signed_in() -> (Server, String) {
     let server = Server::start();
     let link = link(&server);
     // What previews and checks links asks like this.
-    assert_eq!(server.request("HEAD", &link).anonymous().send().status, 405);
+    let head = format!("HEAD {link} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
+    assert_eq!(statuses(&exchange(&server, head.as_bytes(), Duration::from_secs(10))), [405]);
     let reply = server.request("GET", &link).anonymous().send();
     assert_eq!((reply.status, reply.headers.get("location").map(|to| &**to)), (303, Some("/")), "{reply:?}");
     server.request("GET", &link).anonymous().send().problem(403, "link_expired");

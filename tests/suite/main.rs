@@ -13,6 +13,7 @@ mod compile;
 mod configuration;
 mod control;
 mod crash_storm;
+mod demo;
 mod descriptors;
 mod deterministic;
 mod ends;
