@@ -269,7 +269,7 @@ impl Scene<'_> {
             ),
             None => format!(
                 "it needs at least {}, limit {limit_text}, maximum {rule} {maximum}: set limits.{name} higher",
-                budget.display(self.ledger.used(budget).max(limit))
+                budget.display(self.ledger.used(budget).max(limit.saturating_add(1)))
             ),
         }
     }
