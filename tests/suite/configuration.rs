@@ -182,7 +182,8 @@ fn credentials_that_nobody_could_use_stop_the_start_before_it_begins() {
         let mut command = omnimind(&dir, arguments);
         command.env("OMNIMIND_DASHBOARD_USER", "a:b").env("OMNIMIND_DASHBOARD_PASS", "secret");
         let (code, out, error) = ended(command);
-        let mistake = "error: environment OMNIMIND_DASHBOARD_USER: a user's name has no `:`, and is not empty\n";
+        let mistake =
+            "error: environment OMNIMIND_DASHBOARD_USER: a user's name has no `:`, and is not empty\n";
         assert_eq!((code, out.as_str(), error.as_str()), (Some(2), "", mistake), "{arguments:?}");
     }
     assert!(!dir.join("data").exists(), "nothing was begun");

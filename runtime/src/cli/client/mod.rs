@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod form;
 mod logs;
+mod patience;
 mod progress;
 mod show;
 mod submit;
@@ -20,8 +21,9 @@ mod wait;
 
 use super::{Exit, Failed};
 
-pub use connection::{Connection, Here, ServerArgs};
-pub use error::Error;
+use connection::{Connection, ServerArgs};
+use error::Error;
+pub use submit::explained;
 
 /// What every help of a client's command ends with.
 macro_rules! after_help {
