@@ -3,8 +3,8 @@
     from omnimind import Client, TaskFailed
 
     client = Client()                            # finds the server and its credentials by itself
-    client.push("hello.wasm", name="hello")
-    task = client.submit("hello", input={"n": 5}, limits={"fuel": 10**9})
+    client.push("guest-tasks/prebuilt/text-stats.wasm", name="text-stats")
+    task = client.submit("text-stats", input={"n": 5}, limits={"fuel": 10**9})
     try:
         print(task.wait(timeout=60))             # the output: JSON, else text, else bytes
     except TaskFailed as failed:
@@ -15,6 +15,8 @@
 The server is `url`, else $OMNIMIND_URL, else the one that runs on the data directory, else 127.0.0.1:8000. The
 credentials are `user` and `password`, else those in the URL, else $OMNIMIND_DASHBOARD_USER and _PASS, else those in
 the data directory, which are sent to this machine only. Proxies and redirects are not followed: they would get them.
+The data directory is `data_dir`, else $OMNIMIND_DATA_DIR, else omnimind in $XDG_DATA_HOME or ~/.local/share. Empty
+variables count as not set. Configuration files are not read: where one of them has the `data_dir`, give it here too.
 """
 
 from __future__ import annotations
@@ -75,8 +77,9 @@ class Client:
         self._base = parts.path.rstrip("/")
         if user is None and parts.username:
             user, password = unquote(parts.username), unquote(parts.password or "")
-        if user is None and {"OMNIMIND_DASHBOARD_USER", "OMNIMIND_DASHBOARD_PASS"} <= os.environ.keys():
-            user, password = os.environ["OMNIMIND_DASHBOARD_USER"], os.environ["OMNIMIND_DASHBOARD_PASS"]
+        chosen = os.environ.get("OMNIMIND_DASHBOARD_USER"), os.environ.get("OMNIMIND_DASHBOARD_PASS")
+        if user is None and all(chosen) and (given or running):
+            user, password = chosen
         # For the server that runs on the data directory; not for whatever listens on some port.
         if user is None and running and (not given or _same(given, running)):
             try:

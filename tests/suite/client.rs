@@ -278,12 +278,72 @@ fn a_task_that_does_not_end_is_left_or_cancelled() {
     ends(&run(&server, &["task", "wait", &id, "--timeout", "50ms"]), 11, &format!("task cancel {id}"));
     let shown = stdout(&run(&server, &["task", "show", &id]));
     assert!(shown.contains("status       running for"), "{shown}");
+    let echo = submit(&server, &[&file("hostile/echo"), "--input", "1"]);
+    server.wait_for_status(&echo, "completed");
+    let times = stdout(&run(&server, &["task", "show", &echo]));
+    let times = times.lines().find(|line| line.starts_with("times ")).expect("a line");
+    assert!(["queue_ms ", "wall_ms ", "cpu_ms "].iter().all(|name| times.contains(name)), "{times}");
     ends(&run(&server, &["task", "cancel", &id, "--grace", "10ms"]), 0, "is cancelled");
     ends(&run(&server, &["task", "cancel", &id]), 9, "has ended");
     ends(&run(&server, &["task", "wait", &id]), 130, "cancelled");
     for args in [&["task", "show", "nobody"][..], &["task", "logs", "nobody"], &["task", "wait", "nobody"]] {
         ends(&run(&server, args), 8, "there is no task");
     }
+}
+
+#[test]
+fn hints_are_commands_that_work() {
+    let server = shared();
+    let (dir, url) = (server.data_dir.display(), format!("http://{}", server.address));
+    let pushed = run(&server, &["component", "push", &file("hostile/echo")]);
+    ends(&pushed, 0, &format!("omnimind task submit echo --wait --data-dir {dir} --input"));
+    let id = submit(&server, &[&file("hostile/sleep"), "--input", "60000"]);
+    let wait = ["task", "wait", &id, "--timeout", "50ms"];
+    let waited = run(&server, &[&wait[..], &["--server", &url]].concat());
+    ends(&waited, 11, &format!("omnimind task wait {id} --data-dir {dir} --server {url}\n"));
+    ends(&waited, 11, &format!("omnimind task cancel {id} --data-dir {dir} --server {url}\n"));
+    // A directory with a blank, and a password that is not to be seen.
+    let link = scratch("two words");
+    std::os::unix::fs::symlink(&server.data_dir, &link).expect("a link");
+    let credentials = std::fs::read(server.data_dir.join("credentials.json")).expect("a file");
+    let stored: Value = serde_json::from_slice(&credentials).expect("JSON");
+    let (user, password) =
+        (stored["user"].as_str().expect("text"), stored["password"].as_str().expect("text"));
+    let in_url = format!("http://{user}:{password}@{}", server.address);
+    let waited = omnimind(&link, &[&wait[..], &["--server", &in_url]].concat()).output().expect("it starts");
+    ends(&waited, 11, &format!("omnimind task wait {id} --data-dir '{}' --server {url}\n", link.display()));
+    assert!(!stderr(&waited).contains(password), "{}", stderr(&waited));
+    std::fs::remove_file(link).expect("a link");
+    server.delete(&format!("/api/tasks/{id}"));
+
+    ends(
+        &run(&server, &["component", "show", "nobody"]),
+        8,
+        "omnimind component push FILE.wasm --name nobody",
+    );
+    let spaced = run(&server, &["task", "submit", "echo", "--wait", "5s"]);
+    ends(&spaced, 2, "--wait=5s");
+    ends(&run(&server, &["task", "submit", "echo", "other"]), 2, "unexpected argument");
+    assert!(!stderr(&run(&server, &["task", "submit", "echo", "--wait", "other"])).contains("--wait=other"));
+}
+
+#[test]
+fn examples_work_in_a_checkout() {
+    let mut files = 0;
+    for help in [&["run", "--help"][..], &["task", "--help"], &["component", "--help"]] {
+        let output = omnimind(Path::new("/nowhere"), help).output().expect("it starts");
+        let text = stdout(&output);
+        let (_, examples) = text.split_once("Examples:\n").expect("examples");
+        for word in examples.lines().take_while(|line| line.starts_with("  ")).flat_map(str::split_whitespace)
+        {
+            let path = word.trim_start_matches('@');
+            if path.contains('/') || path.ends_with(".wasm") || word.starts_with('@') {
+                assert!(checkout().join(path).is_file(), "{help:?}: {word}");
+                files += 1;
+            }
+        }
+    }
+    assert!(files >= 5, "{files}");
 }
 
 #[test]

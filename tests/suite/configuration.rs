@@ -176,6 +176,40 @@ fn a_directory_that_was_named_has_to_be_there() {
 }
 
 #[test]
+fn credentials_that_nobody_could_use_stop_the_start_before_it_begins() {
+    let dir = files(&[]);
+    for arguments in [&["serve", "--port", "0", "--data-dir", "data"][..], &["config", "check"]] {
+        let mut command = omnimind(&dir, arguments);
+        command.env("OMNIMIND_DASHBOARD_USER", "a:b").env("OMNIMIND_DASHBOARD_PASS", "secret");
+        let (code, out, error) = ended(command);
+        let mistake =
+            "error: environment OMNIMIND_DASHBOARD_USER: a user's name has no `:`, and is not empty\n";
+        assert_eq!((code, out.as_str(), error.as_str()), (Some(2), "", mistake), "{arguments:?}");
+    }
+    assert!(!dir.join("data").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_file_takes_no_more_than_its_size_lets_expect() {
+    let children: String = (0..40_000).map(|n| format!(" {n}: 1\n")).collect();
+    let product = format!("? \"{}\"\n:\n{children}", "a".repeat(500_000));
+    let unknown: String = (0..10_000).map(|n| format!("{}{n}: 1\n", "k".repeat(60))).collect();
+    let list = format!("a: [{}]\n", "1,".repeat(500_000));
+    for text in [product, unknown, list] {
+        let dir = files(&[("omnimind.yaml", &text)]);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -v 1000000; exec \"$0\" \"$@\""]).arg(binary());
+        limited.args(["config", "check", "."]).current_dir(&dir);
+        let begun = Instant::now();
+        let (code, _, error) = ended(limited);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(error.lines().count() < 60, "{error}");
+        fs::remove_dir_all(dir).expect("a directory");
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let dir = files(&[]);
     for arguments in [&["config", "show"][..], &["config", "show", "--json"]] {

@@ -121,3 +121,7 @@ for other in [Client(f"0.0.0.0:{port}"), Client(url, "me", "wrong"), Client(url,
 with contextlib.suppress(ValueError):
     Client("https://127.0.0.1")
     raise AssertionError("no TLS yet")
+
+# Empty variables count as not set, as they do for the server.
+os.environ.update(OMNIMIND_DASHBOARD_USER="", OMNIMIND_DASHBOARD_PASS="", OMNIMIND_URL="")
+assert next(Client().list()).id == all_tasks[0].id

@@ -121,7 +121,7 @@ impl Failed {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| client::explained(error).exit());
     let result = match command {
         // Before anything else: the worker gives up its rights first thing.
         Command::CompileWorker(args) => return compile_worker::run(&args),
@@ -130,13 +130,9 @@ pub fn main() -> ExitCode {
             settings::load_quietly(&global, args.flags()).and_then(|loaded| run::run(args, &loaded.config))
         }
         Command::Serve(args) => serve::run(&args, &global),
-        Command::Component(args) => {
-            client::Here::find(&global).and_then(|here| client::component::run(args, &here))
-        }
-        Command::Task(args) => client::Here::find(&global).and_then(|here| client::task::run(args, &here)),
-        Command::SignIn(args) => {
-            client::Here::find(&global).and_then(|here| client::sign_in::run(&args, &here))
-        }
+        Command::Component(args) => client::component::run(args, &global),
+        Command::Task(args) => client::task::run(args, &global),
+        Command::SignIn(args) => client::sign_in::run(&args, &global),
         Command::Store(args) => settings::load_quietly(&global, Vec::new())
             .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
         Command::Config(args) => config::run(args, global),

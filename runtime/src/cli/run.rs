@@ -33,9 +33,10 @@ Exit codes:
   130  cancelled with Ctrl-C
 
 Examples:
-  omnimind run text-stats.wasm --input @README.md
-  omnimind run primes.wasm --input 1000000 --limit fuel=1000000000
-  echo hello | omnimind run command.wasm --input - -- --flag argument";
+  omnimind run guest-tasks/prebuilt/text-stats.wasm --input @README.md
+  omnimind run guest-tasks/prebuilt/primes.wasm --input 1000000 --limit fuel=1000000000
+  printf 'a,b\\n1,2\\n' | omnimind run guest-tasks/prebuilt/csv-summary.wasm --input -
+What follows -- are the arguments of a command.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]

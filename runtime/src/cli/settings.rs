@@ -1,6 +1,6 @@
 //! From the command line's flags to the configuration.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
@@ -64,6 +64,12 @@ pub struct Overrides {
 }
 
 impl Global {
+    /// The flags that say where something is, as they were given.
+    pub fn places(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
+        let configs = self.config.iter().map(|path| ("--config", path.as_os_str()));
+        configs.chain(self.data_dir.iter().map(|dir| ("--data-dir", dir.as_os_str())))
+    }
+
     fn flags(&self) -> impl Iterator<Item = Flag> {
         [
             flag("data_dir", "--data-dir", &self.data_dir),

@@ -51,13 +51,22 @@ fn check_access(config: &Config, origin: impl Fn(&str) -> Origin, mistakes: &mut
         let message = format!("false is not allowed {why}: anybody could run tasks here");
         mistakes.add(&origin("authentication.enabled"), "authentication.enabled", message);
     }
-    if let Some(Credentials { user, password }) = &config.authentication.credentials {
-        let (there, missing) = match (user.is_empty(), password.is_empty()) {
-            (false, true) => ("OMNIMIND_DASHBOARD_USER", "OMNIMIND_DASHBOARD_PASS"),
-            (true, false) => ("OMNIMIND_DASHBOARD_PASS", "OMNIMIND_DASHBOARD_USER"),
-            _ => return,
-        };
-        let message = format!("it is set and {missing} is not; set both or neither");
-        mistakes.add(&Origin::Environment(there.to_owned()), "", message);
+    if let Some(credentials) = &config.authentication.credentials {
+        check_credentials(credentials, mistakes);
     }
+}
+
+/// What HTTP Basic can carry: the password begins after the first `:`.
+fn check_credentials(Credentials { user, password }: &Credentials, mistakes: &mut Mistakes) {
+    const USER: &str = "OMNIMIND_DASHBOARD_USER";
+    const PASS: &str = "OMNIMIND_DASHBOARD_PASS";
+    let alone = |missing| format!("it is set and {missing} is not; set both or neither");
+    // Empty is not set, and no variable holds a NUL.
+    let (variable, message) = match (user.is_empty(), password.is_empty()) {
+        (false, true) => (USER, alone(PASS)),
+        (true, false) => (PASS, alone(USER)),
+        _ if user.contains([':', '\0']) => (USER, "a user's name has no `:`, and is not empty".to_owned()),
+        _ => return,
+    };
+    mistakes.add(&Origin::Environment(variable.to_owned()), "", message);
 }

@@ -13,12 +13,13 @@ Nothing has to be configured. What is, comes in layers, each over the one before
 
 1. the defaults compiled in, some of which depend on the **mode** (`dev`, `test`, `prod`; it may come from any layer below);
 2. the **files** `omnimind.yaml` and `agent_config.yaml`, in the directory that `--config DIR` names, else
-   `$OMNIMIND_CONFIG`, else `./config` if it is there. One of them may be missing; a directory that was named may not;
+   `$OMNIMIND_CONFIG`, else `./config` if it is there. One of them may be missing; of a directory that was named, not both,
+   and it has no `omnimind.yml`, which nothing would read;
 3. the **environment**: `OMNIMIND_` and the key's path in capitals, `__` between its levels (`OMNIMIND_SERVER__PORT`). An
    empty variable counts as not set;
 4. **flags**.
 
-`serve`, `run`, `store` and `config` all read it. [config/](../config) has a sample of each file, every key commented out.
+`serve`, `run`, `store`, `config`, and the clients `task` and `component` all read it. [config/](../config) has a sample of each file, every key commented out.
 
 ```
 omnimind config check [PATH]   # says ok and which files were read, or what is wrong; exit code 0 or 2
@@ -38,9 +39,10 @@ omnimind serve --config config --config config/profiles/small.yaml
   allowed. A key that is unknown, or there twice, is an error too. A key of a later release is unknown until that release.
 * A time is in seconds, unless its name ends in `_ms`; a size is a number of bytes, or `64KiB`, `256MiB`, `20GiB`.
 * `${VAR}` and `${VAR:-default}` in a value are replaced after the YAML is parsed, so a variable holds a value and no
-  more. A variable that is not set and has no default is an error. `$${` stands for `${`.
+  more. A variable that is not set and has no default is an error. `$${` stands for `${`. Within `{ }` and `[ ]` it is in
+  quotes, because a brace means something to YAML there: `server: {port: \"${PORT}\"}`. What becomes nothing or `null` is null.
 * It is plain YAML: one document in UTF-8 of at most 1 MiB, mappings and values; no anchors, aliases, tags. A number in quotes
-  is a text. A relative path starts at the working directory.
+  is a text. A key has at most 64 characters, a file 10000 of them, an expanded value 64 KiB. A relative path starts at the working directory.
 * A variable `OMNIMIND_…__…` that is no key is an error. One without `__` is a warning of `serve` and `config`: names
   such as `OMNIMIND_USE_GPU` belong to releases to come, and others to programs around this one.
 

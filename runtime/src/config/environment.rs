@@ -3,10 +3,10 @@
 //! Variables are given, not read: `cli` hands over the process's, tests what they like.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::keys::{Key, keys};
-use super::mistake::{Mistakes, Origin};
+use super::mistake::{Mistakes, Origin, escape};
 use super::value::shorten;
 
 const PREFIX: &str = "OMNIMIND_";
@@ -14,9 +14,11 @@ const PREFIX: &str = "OMNIMIND_";
 /// Where the files are, if no flag says so.
 pub const CONFIG: &str = "OMNIMIND_CONFIG";
 
-/// Variables that are no keys: of the loader, of the clients, of the build, of tests and benches.
-const RESERVED: [&str; 5] =
-    [CONFIG, "OMNIMIND_URL", "OMNIMIND_WASM_TOOLCHAIN", "OMNIMIND_LARGE_COMPONENT", "OMNIMIND_TEST_"];
+/// Variables that are no keys: of the loader, of the clients, of the build, of benches.
+const RESERVED: [&str; 4] = [CONFIG, "OMNIMIND_URL", "OMNIMIND_WASM_TOOLCHAIN", "OMNIMIND_LARGE_COMPONENT"];
+
+/// What variables of the tests begin with.
+const OF_TESTS: &str = "OMNIMIND_TEST_";
 
 /// The variables of a process.
 #[derive(Clone, Debug, Default)]
@@ -38,9 +40,9 @@ pub(super) struct Given {
 }
 
 impl Environment {
-    /// The value of a variable; `None` where it is not set, or not UTF-8.
-    pub fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name)?.to_str().map(str::to_owned)
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(name).map(OsString::as_os_str)
     }
 
     /// The value as a path.
@@ -63,7 +65,7 @@ impl Environment {
             }
         }
         for name in self.0.keys().filter(|name| name.starts_with(PREFIX)) {
-            if RESERVED.iter().any(|reserved| name.starts_with(reserved)) || is_key(name) {
+            if RESERVED.contains(&name.as_str()) || name.starts_with(OF_TESTS) || is_key(name) {
                 continue;
             }
             match name.contains("__") {
@@ -73,7 +75,7 @@ impl Environment {
                 }
                 false => warnings.push(format!(
                     "the variable {} is set, and this release does not read it{}",
-                    shorten(name),
+                    escape(&shorten(name)),
                     nearest(name)
                 )),
             }

@@ -338,11 +338,13 @@ fn environment() -> Vec<Key> {
         });
         Key { secret, ..key }
     };
-    let own = "instead of the one in DATA_DIR/credentials.json";
+    let own = "`serve` writes it to DATA_DIR/credentials.json in place of the one there, where it stays";
     vec![
-        user("OMNIMIND_DASHBOARD_USER", format!("The user's name, {own}"), false, |c, text| c.user = text)
-            .also("OMNIMIND_DASHBOARD_USER"),
-        user("OMNIMIND_DASHBOARD_PASS", format!("The password, {own}"), true, |c, text| c.password = text)
+        user("OMNIMIND_DASHBOARD_USER", format!("The user's name, without `:`; {own}"), false, |c, text| {
+            c.user = text
+        })
+        .also("OMNIMIND_DASHBOARD_USER"),
+        user("OMNIMIND_DASHBOARD_PASS", format!("The password; {own}"), true, |c, text| c.password = text)
             .also("OMNIMIND_DASHBOARD_PASS"),
     ]
 }

@@ -1,6 +1,6 @@
 //! The layers, one over the other: defaults, mode, files, environment, flags.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::environment::{CONFIG, Environment, Given};
 use super::keys::{File, Key, find, keys};
 use super::mistake::{Mistakes, Origin};
-use super::value::{Scalar, Value, shorten};
+use super::value::{Scalar, Value};
 use super::yaml::{self, Entry, Node, Unreadable};
 use super::{Config, check, expand};
 use crate::limits::Mode;
@@ -102,8 +102,12 @@ struct Layered {
 pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     let (mut mistakes, mut warnings, mut files) = (Mistakes::default(), Vec::new(), Vec::new());
     let mut layers = Vec::new();
-    for path in paths(sources) {
-        read_path(&path, &sources.environment, &mut layers, &mut files, &mut mistakes);
+    let (named, paths) = paths(sources);
+    for path in &paths {
+        if named {
+            check_directory(path, &mut mistakes);
+        }
+        read_path(path, &sources.environment, &mut layers, &mut files, &mut mistakes);
     }
     for Given { key, variable, value } in sources.environment.keys(&mut mistakes, &mut warnings) {
         layers.push(Layered { key, scalar: Scalar::plain(&value), origin: Origin::Environment(variable) });
@@ -146,14 +150,45 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     }
 }
 
-fn paths(sources: &Sources) -> Vec<PathBuf> {
+/// Where to look, and whether somebody said so.
+fn paths(sources: &Sources) -> (bool, Vec<PathBuf>) {
     if !sources.paths.is_empty() {
-        return sources.paths.clone();
+        return (true, sources.paths.clone());
     }
     match sources.environment.path(CONFIG) {
-        Some(path) => vec![path.into()],
-        None => Some(PathBuf::from(DEFAULT_DIR)).filter(|dir| dir.is_dir()).into_iter().collect(),
+        Some(path) => (true, vec![path.into()]),
+        None => (false, Some(PathBuf::from(DEFAULT_DIR)).filter(|dir| dir.is_dir()).into_iter().collect()),
     }
+}
+
+/// Whoever names a directory means the files in it: that there are none of ours, or one that is called a little
+/// differently, is a mistake.
+fn check_directory(dir: &Path, mistakes: &mut Mistakes) {
+    // What is no directory, or cannot be listed, is told where it is read.
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let before = mistakes.0.len();
+    let mut is_there = false;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        is_there |= File::ALL.iter().any(|file| path.ends_with(file.name()));
+        if let Some(file) = File::ALL.into_iter().find(|file| is_nearly(&path, file.name())) {
+            let message = format!("nothing reads a file of this name; call it {}", file.name());
+            mistakes.add(&Origin::File(path, 0), "", message);
+        }
+    }
+    if !is_there && mistakes.0.len() == before {
+        let message = "neither omnimind.yaml nor agent_config.yaml is in it";
+        mistakes.add(&Origin::File(dir.to_owned(), 0), "", message);
+    }
+}
+
+/// Whether a file is called `name` but for case, or for an extension of another language for configurations.
+fn is_nearly(path: &Path, name: &str) -> bool {
+    let same = |part: Option<&OsStr>, other: &str| part.is_some_and(|part| part.eq_ignore_ascii_case(other));
+    let stem = name.split('.').next().unwrap_or(name);
+    let languages = ["yaml", "yml", "json", "toml"];
+    !path.ends_with(name)
+        && same(path.file_stem(), stem)
+        && languages.iter().any(|language| same(path.extension(), language))
 }
 
 /// Reads a directory's two files, or one file, which may have the keys of both.
@@ -248,7 +283,7 @@ fn take_entries(
                 unknown = Some(section);
             }
             (None, _) => {
-                mistakes.add(&origin, &shorten(&key_path), no_such_key(&key_path, allowed));
+                mistakes.add(&origin, &key_path, no_such_key(&key_path, allowed));
                 unknown = Some(section);
             }
         }

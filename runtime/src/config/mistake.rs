@@ -28,7 +28,7 @@ impl fmt::Display for Origin {
             // 0: the whole file.
             Origin::File(path, 0) => write!(f, "{}", path.display()),
             Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
-            Origin::Environment(name) => write!(f, "environment {}", name.escape_debug()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
             Origin::Flag(name) => write!(f, "flag {name}"),
         }
     }
@@ -55,12 +55,28 @@ pub struct Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Mistake { origin, key, message } = self;
-        match key.is_empty() {
-            true => write!(f, "{origin}: {message}"),
-            false => write!(f, "{origin}: {}: {message}", key.escape_debug()),
-        }
+        let whole = match key.is_empty() {
+            true => format!("{origin}: {message}"),
+            false => format!("{origin}: {key}: {message}"),
+        };
+        f.write_str(&escape(&whole))
     }
 }
+
+/// One line, as a terminal may have it: files and names of variables may hold whatever they like.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => escaped.extend(c.escape_debug()),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Mistakes that are told; who has more mends these first.
+const TOLD: usize = 50;
 
 /// Everything that is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +94,11 @@ impl fmt::Display for Mistakes {
             return mistake.fmt(f);
         }
         write!(f, "the configuration has {} mistakes", self.0.len())?;
-        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+        self.0.iter().take(TOLD).try_for_each(|mistake| write!(f, "\n  {mistake}"))?;
+        match self.0.len().checked_sub(TOLD) {
+            Some(more) if more > 0 => write!(f, "\n  and {more} more"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -291,7 +291,9 @@ fn one_file_may_have_the_keys_of_both_and_goes_on_top() {
 #[test]
 fn what_was_named_has_to_be_there() {
     let dir = Dir::new(&[]);
-    assert_eq!(load(&sources(&[&dir.0], &[], &[])).unwrap().files.len(), 0, "both files may be missing");
+    let said = load(&sources(&[&dir.0], &[], &[])).unwrap_err().to_string();
+    assert_eq!(said, format!("{}: neither omnimind.yaml nor agent_config.yaml is in it", dir.0.display()));
+    assert!(load(&sources(&[], &[("OMNIMIND_CONFIG", dir.0.to_str().unwrap())], &[])).is_err());
     let missing = dir.0.join("missing");
     let said = load(&sources(&[&missing], &[], &[])).unwrap_err().to_string();
     assert!(said.contains("No such file") && said.contains("omnimind.yaml"), "{said}");
@@ -300,6 +302,89 @@ fn what_was_named_has_to_be_there() {
     let said = load(&sources(&[&dir.0], &[], &[])).unwrap_err().to_string();
     assert!(said.ends_with("omnimind.yaml: it cannot be read: it is not a file"), "{said}");
     assert!(load(&sources(&[Path::new("/dev/null")], &[], &[])).is_err());
+}
+
+#[test]
+fn a_file_with_nearly_the_right_name_is_not_passed_over() {
+    for (wrong, right) in [
+        ("omnimind.yml", "omnimind.yaml"),
+        ("agent_config.yml", "agent_config.yaml"),
+        ("Omnimind.YAML", "omnimind.yaml"),
+        ("agent_config.json", "agent_config.yaml"),
+    ] {
+        for other in [&[][..], &[("omnimind.yaml", "mode: test")]] {
+            let dir = Dir::new(&[other, &[(wrong, "mode: prod")]].concat());
+            let said = load(&sources(&[&dir.0], &[], &[])).unwrap_err().to_string();
+            assert_eq!(
+                said,
+                format!("{}/{wrong}: nothing reads a file of this name; call it {right}", dir.0.display())
+            );
+        }
+    }
+    let others =
+        ["omnimind.env", "omnimind.service", "omnimind.yaml.bak", "other.yml"].map(|name| (name, ""));
+    let dir = Dir::new(&[&others[..], &[("omnimind.yaml", "mode: test")]].concat());
+    assert_eq!(load(&sources(&[&dir.0], &[], &[])).unwrap().config.mode, Mode::Test);
+}
+
+#[test]
+fn names_are_reserved_as_a_whole() {
+    let warnings =
+        with("", &[("OMNIMIND_CONFIG_DIR", "x"), ("OMNIMIND_TEST_UPDATE", "1"), ("OMNIMIND_URL", "x")]);
+    let warnings = warnings.unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("OMNIMIND_CONFIG_DIR"), "{warnings:?}");
+    let said = with("", &[("OMNIMIND_CONFIG__X", "x")]).unwrap_err();
+    assert!(said.starts_with("environment OMNIMIND_CONFIG__X: no such key"), "{said}");
+}
+
+#[test]
+fn an_expansion_to_nothing_is_null_where_null_is_allowed() {
+    for text in ["${X:-null}", "${X:-}", "${EMPTY}", "\"${X:-null}\"", "${X:-~}"] {
+        let loaded = with(&format!("data_dir: {text}\n"), &[("EMPTY", "")]).unwrap();
+        assert_eq!(loaded.config.data_dir, Path::new("/home/me/omnimind"), "{text}");
+    }
+    assert_eq!(
+        with("data_dir: \"null\"\n", &[]).unwrap().config.data_dir,
+        Path::new("null"),
+        "in quotes, a text"
+    );
+    assert_eq!(
+        with("mode: ${X:-}\n", &[]).unwrap_err(),
+        "omnimind.yaml:1: mode: `${X:-}`, expanded, is not allowed; it is dev, test or prod"
+    );
+}
+
+#[test]
+fn credentials_that_nobody_could_use_are_a_mistake() {
+    for (user, password, said) in [
+        ("a:b", "secret", "environment OMNIMIND_DASHBOARD_USER: a user's name has no `:`, and is not empty"),
+        (
+            "",
+            "secret",
+            "environment OMNIMIND_DASHBOARD_PASS: it is set and OMNIMIND_DASHBOARD_USER is not; set both or neither",
+        ),
+    ] {
+        let variables = [("OMNIMIND_DASHBOARD_USER", user), ("OMNIMIND_DASHBOARD_PASS", password)];
+        assert_eq!(with("", &variables).unwrap_err(), said);
+    }
+}
+
+#[test]
+fn mistakes_are_told_in_bounds_and_escaped_once() {
+    let text: String = (0..60).map(|n| format!("k{n}: 1\n")).collect();
+    let said = with(&text, &[]).unwrap_err();
+    assert!(said.starts_with("the configuration has 60 mistakes\n"), "{said}");
+    assert_eq!(said.lines().count(), 52);
+    assert!(said.ends_with("\n  and 10 more"), "{said}");
+
+    let said = with("mode: \"it's C:\\\\x \\e[2J\"\n", &[]).unwrap_err();
+    assert!(said.starts_with("omnimind.yaml:1: mode: `\"it's C:\\x \\u{1b}[2J\"`, a text"), "{said}");
+    let said = with("\"it's\\e\": 1\n", &[]).unwrap_err();
+    assert!(said.starts_with("omnimind.yaml:1: it's\\u{1b}: no such key"), "{said}");
+    let said = with("", &[("OMNIMIND_A__\u{1b}", "1")]).unwrap_err();
+    assert!(said.starts_with("environment OMNIMIND_A__\\u{1b}: no such key"), "{said}");
+    let warnings = with("", &[("OMNIMIND_\u{1b}", "1")]).unwrap().warnings;
+    assert!(warnings[0].starts_with("the variable OMNIMIND_\\u{1b} is set"), "{warnings:?}");
 }
 
 #[test]

@@ -75,9 +75,15 @@ impl Scalar {
         Scalar { written: text.to_owned(), text: text.to_owned(), quoted: false }
     }
 
-    /// Whether YAML reads it as nothing.
+    /// Whether YAML reads it as nothing. What was expanded reads as if it had been written without quotes, which
+    /// variables need within `{ }`.
     pub fn is_null(&self) -> bool {
-        !self.quoted && matches!(self.written.as_str(), "" | "~" | "null" | "Null" | "NULL")
+        (!self.quoted || self.is_expanded())
+            && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+    }
+
+    fn is_expanded(&self) -> bool {
+        self.written != self.text
     }
 }
 
@@ -87,7 +93,7 @@ impl Kind {
     /// # Errors
     /// What is wrong, and what is allowed. What was expanded is not shown: it may be a secret.
     pub(super) fn read(&self, scalar: &Scalar) -> Result<Value, String> {
-        let expanded = scalar.written != scalar.text;
+        let expanded = scalar.is_expanded();
         let text = scalar.text.as_str();
         let is_text =
             matches!(self, Kind::Choice(_) | Kind::Address | Kind::Path | Kind::Word | Kind::Size { .. });
@@ -98,10 +104,10 @@ impl Kind {
         };
         value.ok_or_else(|| {
             let shown = shorten(&scalar.written);
-            let (what, how) = match (scalar.is_null(), scalar.quoted, expanded) {
-                (true, ..) => ("nothing".to_owned(), ""),
-                (_, _, true) => (format!("`{shown}`"), ", expanded,"),
-                (_, true, _) => (format!("`\"{shown}\"`"), ", a text in quotes,"),
+            let (what, how) = match (expanded, scalar.is_null(), scalar.quoted) {
+                (true, ..) => (format!("`{shown}`"), ", expanded,"),
+                (_, true, _) => ("nothing".to_owned(), ""),
+                (.., true) => (format!("`\"{shown}\"`"), ", a text in quotes,"),
                 _ => (format!("`{shown}`"), ""),
             };
             format!("{what}{how} is not allowed; it is {self}")
@@ -185,11 +191,11 @@ impl Value {
     }
 }
 
-/// What was written, for a message: no control characters, not endless.
+/// What was written, for a message that is not endless. Whoever shows the message escapes it.
 pub(super) fn shorten(text: &str) -> String {
     let cut: String = text.chars().take(64).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
-    format!("{}{more}", cut.escape_debug())
+    cut + more
 }
 
 /// A whole number; `_` may stand between digits.

@@ -15,6 +15,16 @@ pub(super) const MAX_BYTES: u64 = 1 << 20;
 /// Mappings and lists within each other.
 const MAX_DEPTH: usize = 16;
 
+/// Characters of a key. Each entry has the keys above it in its path, so this, the depth and the number of
+/// entries together bound what a file takes.
+const MAX_KEY: usize = 64;
+
+/// Keys of a file.
+const MAX_ENTRIES: usize = 10_000;
+
+/// What `${VAR}` is to YAML where `{ }` has a meaning: a mapping in the wrong place.
+const QUOTE: &str = "; within `{ }` and `[ ]` a variable is in quotes: \"${…}\"";
+
 /// What a file says of one path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -69,11 +79,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Unreadable> {
             Ok((event, span)) => reader.take(event, span.start.line())?,
             Err(error) => {
                 let line = error.marker().line();
-                return unreadable(line, &reader.path(), format!("not YAML: {}", shorten(error.info())));
+                let hint = if has_variable(text, line) { QUOTE } else { "" };
+                let message = format!("not YAML: {}{hint}", shorten(error.info()));
+                return unreadable(line, &reader.path(), message);
             }
         }
     }
     Ok(reader.entries)
+}
+
+/// Whether `line`, or the one before it, has a variable: the parser may name the line on which it gave up.
+fn has_variable(text: &str, line: usize) -> bool {
+    text.lines().skip(line.saturating_sub(2)).take(2).any(|line| line.contains("${"))
 }
 
 /// A mapping or list that is open.
@@ -134,7 +151,6 @@ impl Reader {
     }
 
     fn scalar(&mut self, text: &str, quoted: bool, line: usize) -> Result<(), Unreadable> {
-        let path = self.path();
         match self.open.last_mut() {
             // An empty file has a document of nothing, or none.
             None if text.is_empty() && !quoted => Ok(()),
@@ -144,43 +160,52 @@ impl Reader {
                 // The key's line: what is empty has none of its own.
                 let line = *key_line;
                 let scalar = Scalar { written: text.to_owned(), text: text.to_owned(), quoted };
-                self.entries.push(Entry { path, line, node: Node::Scalar(scalar) });
+                self.add(line, Node::Scalar(scalar))?;
                 self.close_value();
                 Ok(())
             }
             Some(Open::Mapping { seen, key }) => {
-                let shown = match path.is_empty() {
-                    true => shorten(text),
-                    false => format!("{path}.{}", shorten(text)),
+                let wrong = if text.chars().nth(MAX_KEY).is_some() {
+                    format!("a key of more than {MAX_KEY} characters")
+                } else if text.contains('.') {
+                    "a key has no dots; write one level below the other".to_owned()
+                } else if let Some(first) = seen.insert(text.to_owned(), line) {
+                    format!("it comes twice; the first is in line {first}")
+                } else {
+                    *key = Some((text.to_owned(), line));
+                    return Ok(());
                 };
-                if text.contains('.') {
-                    return unreadable(line, &shown, "a key has no dots; write one level below the other");
-                }
-                if let Some(first) = seen.insert(text.to_owned(), line) {
-                    return unreadable(line, &shown, format!("it comes twice; the first is in line {first}"));
-                }
-                *key = Some((text.to_owned(), line));
-                Ok(())
+                let above = self.path();
+                let dot = if above.is_empty() { "" } else { "." };
+                unreadable(line, &format!("{above}{dot}{}", shorten(text)), wrong)
             }
         }
+    }
+
+    /// What the innermost key has for a value.
+    fn add(&mut self, line: usize, node: Node) -> Result<(), Unreadable> {
+        if self.entries.len() >= MAX_ENTRIES {
+            return unreadable(line, "", format!("more than {MAX_ENTRIES} keys"));
+        }
+        self.entries.push(Entry { path: self.path(), line, node });
+        Ok(())
     }
 
     fn open(&mut self, line: usize, mapping: bool) -> Result<(), Unreadable> {
         if self.open.len() >= MAX_DEPTH {
             return unreadable(line, "", format!("more than {MAX_DEPTH} levels"));
         }
-        let path = self.path();
         let open = match (self.open.last(), mapping) {
             (None, false) => {
                 return unreadable(line, "", "a list; a file is keys with values, like `mode: dev`");
             }
             (Some(Open::Mapping { key: None, .. }), _) => {
-                return unreadable(line, &path, "a mapping or list as a key; a key is a word");
+                return unreadable(line, &self.path(), "a mapping or list as a key; a key is a word");
             }
             (Some(Open::List), _) => Open::List,
             (Some(Open::Mapping { key: Some((_, key_line)), .. }), _) => {
                 let node = if mapping { Node::Mapping } else { Node::List };
-                self.entries.push(Entry { path, line: *key_line, node });
+                self.add(*key_line, node)?;
                 if mapping { Open::mapping() } else { Open::List }
             }
             (None, true) => Open::mapping(),
@@ -296,6 +321,37 @@ mod tests {
         }
         let steps: String = (0..300).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
         assert_eq!(refusal(steps.as_bytes()).2, "more than 16 levels");
+    }
+
+    #[test]
+    fn keys_have_a_length_and_a_number() {
+        let long = "k".repeat(65);
+        let (line, key, said) = refusal(format!("a:\n  {long}: 1\n").as_bytes());
+        assert_eq!((line, said.as_str()), (2, "a key of more than 64 characters"));
+        assert!(key.chars().count() <= 67, "{key}");
+        assert_eq!(read(&format!("{}: 1\n", "ä".repeat(64))).len(), 1);
+        let many: String = (0..10_001).map(|n| format!("k{n}: 1\n")).collect();
+        assert_eq!(refusal(many.as_bytes()).2, "more than 10000 keys");
+        // Every entry has the keys above it in its path: their product is what has a bound.
+        let children: String = (0..40_000).map(|n| format!(" {n}: 1\n")).collect();
+        refusal(format!("? \"{}\"\n:\n{children}", "a".repeat(500_000)).as_bytes());
+    }
+
+    #[test]
+    fn a_variable_in_flow_style_is_told_to_be_quoted() {
+        for text in [
+            "server: {port: ${PORT}}\n",
+            "a: [${A}]\n",
+            "a: {b: 1,\n  c: ${C:-x},\n  d: 1}\n",
+            "{a: x${B}}\n",
+        ] {
+            let said = refusal(text.as_bytes()).2;
+            assert!(
+                said.ends_with("; within `{ }` and `[ ]` a variable is in quotes: \"${…}\""),
+                "{text}: {said}"
+            );
+        }
+        assert!(!refusal(b"a: ${A}\nb:\n\tc: 1\n").2.contains("quotes"));
     }
 
     #[test]

@@ -7,20 +7,21 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::super::input::read_component;
+use super::super::settings::Global;
 use super::super::terminal::{self, note};
 use super::connection::{Content, segment};
 use super::table::{self, age, short, shown, size};
-use super::{Connection, Exit, Failed, Here, ServerArgs, after_help, block_on};
+use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on};
 use crate::server::is_name;
 
 const AFTER_HELP: &str = after_help!(
     "\
 Examples:
-  omnimind component push hello.wasm             # usable as `hello` from now on
-  omnimind component push build/v2.wasm --name hello
+  omnimind component push guest-tasks/prebuilt/text-stats.wasm   # usable as `text-stats` from now on
+  omnimind component push guest-tasks/prebuilt/primes.wasm --name other
   omnimind component list
-  omnimind component show hello
-  omnimind component remove hello
+  omnimind component show text-stats
+  omnimind component remove text-stats other
 "
 );
 
@@ -109,8 +110,8 @@ struct Component {
 }
 
 /// Runs the subcommand.
-pub fn run(args: Args, here: &Here) -> Result<Exit, Failed> {
-    let connection = Connection::find(&args.server, here)?;
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failed> {
+    let connection = Connection::of_command(&args.server, global)?;
     block_on(async {
         match args.command {
             Command::Push(push) => upload(&connection, push).await,
@@ -154,7 +155,7 @@ async fn upload(connection: &Connection, push: Push) -> Result<Exit, Failed> {
         component.compiled_ms,
     );
     terminal::write_stdout(text.as_bytes()).map_err(Failed::runtime)?;
-    note!("run it: omnimind task submit {called} --wait --input …");
+    note!("run it: omnimind task submit {called} --wait{} --input …", connection.flags());
     Ok(Exit::Completed)
 }
 
@@ -183,14 +184,19 @@ async fn list(connection: &Connection, json: bool) -> Result<Exit, Failed> {
     table::print(&["NAME", "DIGEST", "KIND", "SIZE", "CAPABILITIES", "AGE"], &rows, 0)
         .map_err(Failed::runtime)?;
     if rows.is_empty() {
-        note!("nothing is there yet: omnimind component push FILE.wasm");
+        note!("nothing is there yet: omnimind component push FILE.wasm{}", connection.flags());
     }
     Ok(Exit::Completed)
 }
 
 async fn show(connection: &Connection, reference: &str, json: bool) -> Result<Exit, Failed> {
     let reference = segment("component's name or digest", reference)?;
-    let body = connection.get(&["api", "components", reference], &[]).await?;
+    let body = connection.get(&["api", "components", reference], &[]).await.map_err(|error| {
+        match error.status() {
+            Some(404) => unknown(connection, reference, error.into()),
+            _ => error.into(),
+        }
+    })?;
     if json {
         table::print_json(&body).map_err(Failed::runtime)?;
         return Ok(Exit::Completed);
@@ -215,6 +221,14 @@ async fn show(connection: &Connection, reference: &str, json: bool) -> Result<Ex
     }
     terminal::write_stdout(text.as_bytes()).map_err(Failed::runtime)?;
     Ok(Exit::Completed)
+}
+
+/// What helps where nothing is called like this.
+pub fn unknown(connection: &Connection, reference: &str, failed: Failed) -> Failed {
+    let Failed { exit, error } = failed;
+    let flags = connection.flags();
+    let name = if is_name(reference) { format!(" --name {reference}") } else { String::new() };
+    Failed { exit, error: anyhow!("{error:#}; to upload it: omnimind component push FILE.wasm{name}{flags}") }
 }
 
 async fn remove(connection: &Connection, references: &[String]) -> Result<Exit, Failed> {

@@ -11,6 +11,7 @@ use super::super::settings::{self, Global};
 use super::super::{Failed, serving_file};
 use super::credentials::{self, Server};
 use super::error::{Error, Problem};
+use super::table::shown;
 use crate::config::Credentials;
 
 /// Where a server is, where nobody says another place.
@@ -64,6 +65,8 @@ pub struct Connection {
     /// Without credentials: it is shown.
     base: Url,
     credentials: credentials::Found,
+    /// What a command that is advised needs too, to mean the same server.
+    flags: String,
 }
 
 /// What a request carries.
@@ -106,7 +109,27 @@ impl Connection {
             .read_timeout(SILENCE)
             .build()
             .map_err(Failed::runtime)?;
-        Ok(Connection { client, base, credentials })
+        Ok(Connection { client, base, credentials, flags: String::new() })
+    }
+
+    /// The same for a command that was given these flags, which its advice repeats.
+    ///
+    /// # Errors
+    /// As [`Connection::find`], or the configuration has mistakes.
+    pub fn of_command(args: &ServerArgs, global: &Global) -> Result<Connection, Failed> {
+        let mut connection = Connection::find(args, &Here::find(global)?)?;
+        let mut flags: Vec<(&str, String)> =
+            global.places().map(|(name, place)| (name, place.to_string_lossy().into_owned())).collect();
+        // A password in it is for whoever typed it.
+        flags.extend(args.server.as_ref().map(|_| ("--server", connection.url().to_owned())));
+        flags.extend(args.credentials.iter().map(|file| ("--credentials", file.display().to_string())));
+        connection.flags = flags.iter().map(|(name, value)| format!(" {name} {}", quoted(value))).collect();
+        Ok(connection)
+    }
+
+    /// The flags that lead a command to the same server, each after a blank.
+    pub fn flags(&self) -> &str {
+        &self.flags
     }
 
     /// The server's URL, as it may be shown.
@@ -241,6 +264,15 @@ fn parse(text: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", shown(word).replace('\'', "'\\''")),
+    }
+}
+
 /// One part of a path, as a person gave it.
 ///
 /// # Errors
@@ -255,6 +287,15 @@ pub fn segment<'a>(what: &str, given: &'a str) -> Result<&'a str, Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_reads_what_was_given() {
+        for (word, quote) in
+            [("/a/b-1", "/a/b-1"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("$A", "'$A'"), ("", "''")]
+        {
+            assert_eq!(quoted(word), quote);
+        }
+    }
 
     #[test]
     fn what_a_server_may_be_called() {

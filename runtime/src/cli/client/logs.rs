@@ -1,18 +1,16 @@
 //! `omnimind task logs`: what a task wrote, and what it writes while one looks on.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::super::terminal::{self, note};
+use super::super::terminal;
 use super::events::Events;
+use super::patience::Patience;
 use super::{Connection, Error, Exit, Failed};
 use crate::task::{Record, escape_guest_text};
-
-/// How long a server may be away before it is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -38,22 +36,14 @@ pub async fn print(connection: &Connection, id: &str, follow: bool) -> Result<Ex
         return Ok(Exit::Completed);
     }
     let mut printed = Printed::default();
-    let mut heard = Instant::now();
-    let mut away = false;
+    let mut patience = Patience::default();
     loop {
-        match attempt(connection, id, &mut printed, &mut heard).await {
+        match attempt(connection, id, &mut printed, &mut patience).await {
             Ok(true) => return Ok(Exit::Completed),
+            Ok(false) => {}
             Err(Failure::Here(failed)) => return Err(failed),
-            Err(Failure::There(error))
-                if !error.may_pass() || heard.elapsed() > PATIENCE || printed.attempts == 0 =>
-            {
-                return Err(error.into());
-            }
-            Err(Failure::There(_)) if !away => {
-                away = true;
-                note!("the server does not answer: trying again for {} s", PATIENCE.as_secs());
-            }
-            Ok(false) | Err(Failure::There(_)) => {}
+            Err(Failure::There(error)) if patience.bears(&error, || ()) => {}
+            Err(Failure::There(error)) => return Err(error.into()),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -77,7 +67,7 @@ async fn attempt(
     connection: &Connection,
     id: &str,
     printed: &mut Printed,
-    heard: &mut Instant,
+    patience: &mut Patience,
 ) -> Result<bool, Failure> {
     let record: Record = connection.parse(&connection.get(&["api", "tasks", id], &[]).await?)?;
     // A new attempt begins a new log; the same one is sent from its beginning again.
@@ -88,12 +78,11 @@ async fn attempt(
     let response =
         connection.open(Method::GET, &["api", "tasks", id, "logs"], &[("follow", "true")], None).await?;
     let mut events = Events::of(response);
+    // From now on there is a connection, whether or not the task has anything to say.
+    patience.heard(|| ());
     let mut skip = printed.bytes;
     loop {
-        let next = events.next(connection).await;
-        // Until now there was a connection, whether or not the task had anything to say.
-        *heard = Instant::now();
-        let Some(event) = next? else { return Ok(false) };
+        let Some(event) = events.next(connection).await? else { return Ok(false) };
         match event.name.as_str() {
             "log" => {
                 let Text { text } = connection.parse(event.data.as_bytes())?;

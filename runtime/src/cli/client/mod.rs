@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod form;
 mod logs;
+mod patience;
 mod progress;
 mod show;
 pub mod sign_in;
@@ -21,8 +22,9 @@ mod wait;
 
 use super::{Exit, Failed};
 
-pub use connection::{Connection, Here, ServerArgs};
-pub use error::Error;
+use connection::{Connection, ServerArgs};
+use error::Error;
+pub use submit::explained;
 
 /// What every help of a client's command ends with.
 macro_rules! after_help {
@@ -32,7 +34,7 @@ macro_rules! after_help {
             "
 The server is --server or $OMNIMIND_URL, else the one that runs on the data directory, else
 http://127.0.0.1:8000. The credentials are those of --credentials, else of the URL, else
-$OMNIMIND_DASHBOARD_USER and _PASS, else DATA_DIR/credentials.json; that file's are sent to this machine only.
+$OMNIMIND_DASHBOARD_USER and _PASS, else DATA_DIR/credentials.json; that file's are sent to that server only.
 
 Exit codes:
     0  done; a task that was waited for completed

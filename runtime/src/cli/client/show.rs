@@ -2,13 +2,13 @@
 
 use super::super::terminal;
 use super::table::{age, between, cut, duration, shown};
-use crate::task::{Record, Status};
+use crate::task::{Receipt, Record, Status};
 
 /// Characters of an output that are shown.
 const MAX_OUTPUT: usize = 200;
 
-/// The record, a line for each thing that is known.
-pub fn text(record: &Record) -> String {
+/// The record, a line for each thing that is known. Commands that it advises have these flags.
+pub fn text(record: &Record, flags: &str) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<12} {value}\n"));
     let digest = record.digest.to_string();
@@ -27,6 +27,10 @@ pub fn text(record: &Record) -> String {
         line("ended", shown(completed));
     }
     line("attempts", record.attempts.to_string());
+    if let Some(receipt) = &record.receipt {
+        let Receipt { queue_ms, wall_ms, cpu_ms, .. } = &**receipt;
+        line("times", format!("queue_ms {queue_ms}, wall_ms {wall_ms}, cpu_ms {cpu_ms}"));
+    }
     if !record.durable {
         line("durable", "no: it is gone with the server".to_owned());
     }
@@ -36,7 +40,7 @@ pub fn text(record: &Record) -> String {
     if record.metadata.get() != "null" {
         line("metadata", shown(record.metadata.get()));
     }
-    if let Some(output) = output(record) {
+    if let Some(output) = output(record, flags) {
         line("output", output);
     }
     if let Some(failure) = &record.failure {
@@ -59,7 +63,7 @@ fn status(record: &Record) -> String {
     }
 }
 
-fn output(record: &Record) -> Option<String> {
+fn output(record: &Record, flags: &str) -> Option<String> {
     let (text, what) = match (&record.result, &record.result_text, &record.result_base64) {
         (Some(json), ..) => (json.get(), ""),
         (_, Some(text), _) => (text.as_str(), ""),
@@ -67,7 +71,7 @@ fn output(record: &Record) -> Option<String> {
         _ => return None,
     };
     let more = match text.chars().count() > MAX_OUTPUT {
-        true => format!(" (all of it: omnimind task wait {})", record.task_id),
+        true => format!(" (all of it: omnimind task wait {}{flags})", record.task_id),
         false => String::new(),
     };
     Some(format!("{what}{}{more}", cut(&shown(text), MAX_OUTPUT)))

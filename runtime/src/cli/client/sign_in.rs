@@ -3,9 +3,10 @@
 use reqwest::Method;
 use serde::Deserialize;
 
+use super::super::settings::Global;
 use super::super::terminal;
 use super::table::shown;
-use super::{Connection, Exit, Failed, Here, ServerArgs, block_on};
+use super::{Connection, Exit, Failed, ServerArgs, block_on};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -19,8 +20,8 @@ struct Link {
 }
 
 /// Prints the link.
-pub fn run(args: &Args, here: &Here) -> Result<Exit, Failed> {
-    let connection = Connection::find(&args.server, here)?;
+pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
+    let connection = Connection::of_command(&args.server, global)?;
     block_on(async {
         let body = connection.send(Method::POST, &["api", "sign-in"], &[], None).await?;
         let Link { path } = connection.parse(&body)?;

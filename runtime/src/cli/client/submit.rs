@@ -1,11 +1,14 @@
 //! `omnimind task submit`
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,7 +18,7 @@ use super::super::terminal::{self, note};
 use super::form::Form;
 use super::table::{self, shown};
 use super::wait::{finish, is_final, time, to_the_end};
-use super::{Connection, Exit, Failed};
+use super::{Connection, Exit, Failed, component};
 use crate::limits::{Budget, Mode};
 use crate::task::Priority;
 
@@ -175,7 +178,7 @@ pub async fn run(connection: &Connection, args: Args) -> Result<Exit, Failed> {
         query.push(("dry_run", "true"));
     }
     let sent = connection.send(Method::POST, &["api", "tasks", ""], &query, Some(content)).await;
-    let body = sent.map_err(|error| explained(&args, error.status(), error.into()))?;
+    let body = sent.map_err(|error| meant(connection, &args, error.status(), error.into()))?;
     if args.dry_run {
         return explain(connection, &body, args.json);
     }
@@ -185,7 +188,7 @@ pub async fn run(connection: &Connection, args: Args) -> Result<Exit, Failed> {
         None => {
             terminal::write_stdout(format!("{}\n", shown(&task_id)).as_bytes()).map_err(Failed::runtime)?;
             if std::io::stderr().is_terminal() {
-                note!("wait for it: omnimind task wait {}", shown(&task_id));
+                note!("wait for it: omnimind task wait {}{}", shown(&task_id), connection.flags());
             }
         }
         Some(_) if is_final(&status) => return finish(connection, &task_id, &body, args.json).await,
@@ -198,16 +201,30 @@ pub async fn run(connection: &Connection, args: Args) -> Result<Exit, Failed> {
 }
 
 /// What a person meant who named a component that is not there.
-fn explained(args: &Args, status: Option<u16>, failed: Failed) -> Failed {
-    let Failed { exit, error } = failed;
-    let error = match &args.component {
-        name if status == Some(404) && args.file().is_none() && Path::new(name).is_file() => {
-            anyhow!("{error:#}; there is a file of that name: to submit that one, write ./{name}")
+fn meant(connection: &Connection, args: &Args, status: Option<u16>, failed: Failed) -> Failed {
+    match &args.component {
+        _ if status != Some(404) || args.file().is_some() => failed,
+        name if Path::new(name).is_file() => {
+            let Failed { exit, error } = failed;
+            let error =
+                anyhow!("{error:#}; there is a file of that name: to submit that one, write ./{name}");
+            Failed { exit, error }
         }
-        name if status == Some(404) => anyhow!("{error:#}; from here: omnimind component push {name}.wasm"),
-        _ => error,
-    };
-    Failed { exit, error }
+        name => component::unknown(connection, name, failed),
+    }
+}
+
+/// A command line that is wrong, with what was meant by `--wait 5s`: without the equals sign the time would be
+/// the component.
+pub fn explained(mut error: clap::Error) -> clap::Error {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let wrong = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    let after_wait = given.array_windows().any(|[flag, value]| flag == "--wait" && *value == *wrong);
+    if error.kind() == ErrorKind::UnknownArgument && after_wait && time(&wrong).is_ok() {
+        let tip = StyledStr::from(format!("write --wait={wrong}"));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }
 
 #[derive(Deserialize)]

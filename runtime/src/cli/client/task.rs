@@ -6,19 +6,21 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::settings::Global;
 use super::super::terminal::{self, note};
 use super::connection::segment;
 use super::table::{self, age, between, duration, short, shown};
 use super::wait::{time, to_the_end};
-use super::{Connection, Exit, Failed, Here, ServerArgs, after_help, block_on, logs, show, submit};
+use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on, logs, show, submit};
 use crate::task::{Priority, Record, Status};
 
 const AFTER_HELP: &str = after_help!(
     "\
 Examples:
-  omnimind task submit hello --input '{\"n\": 5}' --wait
-  omnimind task submit ./hello.wasm --input @data.csv --limit fuel=1000000000 --wait=30s
-  id=$(generate | omnimind task submit hello --input -)
+  omnimind task submit guest-tasks/prebuilt/text-stats.wasm --input @README.md --limit fuel=1000000000 --wait=30s
+  omnimind component push guest-tasks/prebuilt/text-stats.wasm
+  omnimind task submit text-stats --input '{\"n\": 5}' --wait
+  id=$(ls | omnimind task submit text-stats --input -)
   omnimind task logs $id --follow
   omnimind task wait $id > output
   omnimind task list --status failed
@@ -128,8 +130,8 @@ struct List {
 }
 
 /// Runs the subcommand.
-pub fn run(args: Args, here: &Here) -> Result<Exit, Failed> {
-    let connection = Connection::find(&args.server, here)?;
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failed> {
+    let connection = Connection::of_command(&args.server, global)?;
     block_on(async {
         match args.command {
             Command::Submit(args) => submit::run(&connection, *args).await,
@@ -239,7 +241,7 @@ async fn show(connection: &Connection, id: &str, json: bool) -> Result<Exit, Fai
         return Ok(Exit::Completed);
     }
     let record: Record = connection.parse(&body)?;
-    terminal::write_stdout(show::text(&record).as_bytes()).map_err(Failed::runtime)?;
+    terminal::write_stdout(show::text(&record, connection.flags()).as_bytes()).map_err(Failed::runtime)?;
     Ok(Exit::Completed)
 }
 
@@ -259,7 +261,7 @@ async fn cancel(
     let record: Record = connection.parse(&body)?;
     match record.status.is_final() {
         true => note!("task {id} is {}", record.status.name()),
-        false => note!("task {id} is being ended: omnimind task wait {id} shows when"),
+        false => note!("task {id} is being ended: omnimind task wait {id}{} shows when", connection.flags()),
     }
     Ok(Exit::Completed)
 }

@@ -1,11 +1,12 @@
 //! Waiting for the end of a task, longer than one request may take and through a restart of the server.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use serde::Deserialize;
 
 use super::super::terminal::{self, note};
+use super::patience::Patience;
 use super::progress::Progress;
 use super::table::{self, shown};
 use super::{Connection, Error, Exit, Failed};
@@ -15,9 +16,6 @@ use crate::task::{Record, Status};
 /// Time between two looks: short for short tasks, and never long.
 const FIRST_PAUSE: Duration = Duration::from_millis(30);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// How long a server may be away before it is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Seen {
@@ -50,7 +48,7 @@ pub async fn to_the_end(
         _ = tokio::signal::ctrl_c() => {
             progress.clear();
             note!("no longer waiting; task {id} goes on");
-            print_ways_on(id);
+            print_ways_on(connection, id);
             return Ok(Exit::Cancelled);
         }
     };
@@ -63,36 +61,32 @@ pub async fn to_the_end(
                     .map_err(Failed::runtime)?;
             }
             note!("task {id} has not ended yet, and goes on");
-            print_ways_on(id);
+            print_ways_on(connection, id);
             Ok(Exit::NotEnded)
         }
     }
 }
 
-fn print_ways_on(id: &str) {
-    note!("  wait again:  omnimind task wait {id}");
-    note!("  cancel it:   omnimind task cancel {id}");
+fn print_ways_on(connection: &Connection, id: &str) {
+    let flags = connection.flags();
+    note!("  wait again:  omnimind task wait {id}{flags}");
+    note!("  cancel it:   omnimind task cancel {id}{flags}");
 }
 
 /// The record of a task that has ended.
 async fn ended(connection: &Connection, id: &str, progress: &mut Progress) -> Result<Vec<u8>, Failed> {
     let mut pause = FIRST_PAUSE;
-    let mut away: Option<Instant> = None;
-    let mut known = false;
+    let mut patience = Patience::default();
     loop {
         match look(connection, id).await {
             Ok((seen, record)) => {
-                if away.take().is_some() {
-                    progress.clear();
-                    note!("the server is back");
-                }
-                known = true;
+                patience.heard(|| progress.clear());
                 if let Some(record) = record {
                     return Ok(record);
                 }
                 progress.show(&seen.status, seen.progress, seen.message.as_deref().unwrap_or_default());
             }
-            Err(error) if known && error.status() == Some(404) => {
+            Err(error) if patience.knows() && error.status() == Some(404) => {
                 return Err(Failed {
                     exit: Exit::NotFound,
                     error: anyhow!(
@@ -100,23 +94,14 @@ async fn ended(connection: &Connection, id: &str, progress: &mut Progress) -> Re
                     ),
                 });
             }
-            // Before anything was heard of the task, somebody who is told at once can act at once.
-            Err(error) if (known || error.status().is_some()) && error.may_pass() => {
-                let since = *away.get_or_insert_with(|| {
-                    progress.clear();
-                    note!(
-                        "the server does not answer: trying again for {} s (a durable task survives its restart)",
-                        PATIENCE.as_secs()
-                    );
-                    Instant::now()
-                });
-                if since.elapsed() > PATIENCE {
+            Err(error) if patience.bears(&error, || progress.clear()) => {}
+            Err(error) => {
+                if patience.knows() && error.may_pass() {
                     note!("task {id} may go on without it");
-                    print_ways_on(id);
-                    return Err(error.into());
+                    print_ways_on(connection, id);
                 }
+                return Err(error.into());
             }
-            Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(pause).await;
         pause = (pause + pause / 4).min(LONGEST_PAUSE);
