@@ -203,7 +203,7 @@ fn exit_codes_are_those_of_run() {
         assert!(output.stdout.is_empty(), "{guest}: {}", stdout(&output));
     }
     ends(&run(&server, &["task", "submit", "./nowhere.wasm"]), 2, "nowhere.wasm");
-    ends(&run(&server, &["task", "submit", "nowhere"]), 8, "component push nowhere.wasm");
+    ends(&run(&server, &["task", "submit", "nowhere"]), 8, "component push FILE.wasm --name nowhere");
     ends(&run(&server, &["task", "submit", "LICENSE"]), 8, "write ./LICENSE");
     let help = stdout(&run(&server, &["task", "wait", "--help"]));
     assert!(help.contains("Exit codes") && help.contains("cannot be reached"), "{help}");

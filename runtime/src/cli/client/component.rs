@@ -228,7 +228,7 @@ pub fn unknown(connection: &Connection, reference: &str, failed: Failed) -> Fail
     let Failed { exit, error } = failed;
     let flags = connection.flags();
     let name = if is_name(reference) { format!(" --name {reference}") } else { String::new() };
-    Failed { exit, error: anyhow!("{error:#}; to upload it: omnimind component push FILE.wasm{name}{flags}") }
+    Failed { exit, error: anyhow!("{error:#}; from here: omnimind component push FILE.wasm{name}{flags}") }
 }
 
 async fn remove(connection: &Connection, references: &[String]) -> Result<Exit, Failed> {
