@@ -2,10 +2,6 @@
 
 use std::process::ExitCode;
 
-/// A task takes some hundred allocations on its way: they are a tenth of what an empty one costs.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     omnimind::cli::main()
 }

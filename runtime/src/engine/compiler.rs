@@ -111,8 +111,7 @@ impl Compiler {
             .args(["--memory-bytes", &allowance.memory_bytes.to_string()])
             .args(["--artefact-bytes", &allowance.artefact_bytes.to_string()])
             .env_clear()
-            // Heaps reserve address space, which is bounded: 16 MiB at a time, and glibc's, for C code, once.
-            .env("MIMALLOC_ARENA_RESERVE", "16384")
+            // One heap for all threads: glibc reserves 64 MiB of address space for each otherwise.
             .env("MALLOC_ARENA_MAX", "1")
             // Threads cost address space: what a component may need must not depend on the machine.
             .env("RAYON_NUM_THREADS", threads().to_string())
