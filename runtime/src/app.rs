@@ -99,13 +99,13 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     }
     runtime.block_on(async { scheduler.start(store.unfinished().await?).await })?;
 
-    let auth = Auth::new(&credentials)?;
+    let auth = Auth::new(&credentials, address.port())?;
     let user = auth.user().to_owned();
     let (ending, ends) = watch::channel(false);
     let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
-    let app = Arc::new(App::new(config, address.port(), auth, scheduler, components, bus, health, ends));
+    let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
     let url = format!("http://{}", reachable(address));
-    let sign_in = format!("{url}{}", app.sessions.link()?);
+    let sign_in = format!("{url}{}", app.auth.sessions.link()?);
     Ok(Serving {
         address,
         data_dir,

@@ -32,7 +32,7 @@ fn it_runs_tasks_and_stops_guests_that_never_end() {
     for word in ["text-stats", "csv-summary", "5761455 primes", "deadline_exceeded", "healthy each time"] {
         assert!(shown.contains(word), "{word}: {shown}");
     }
-    assert_eq!(entries(&temporary), [PathBuf::new(); 0]);
+    assert_eq!(entries(&temporary), Vec::<PathBuf>::new());
     // Where there is nothing to work on, it works on what it brings.
     let empty = scratch("demo-empty");
     std::fs::create_dir_all(&empty).expect("a directory");

@@ -18,9 +18,18 @@ use clap::{Parser, Subcommand};
 
 use crate::task::FailureKind;
 
+const AFTER_HELP: &str = "\
+Begin with:
+  omnimind demo
+Then, with a server of your own (a component is a .wasm file; docs/guests.md tells how to make one):
+  omnimind serve
+and in another terminal:
+  omnimind component push guest-tasks/prebuilt/text-stats.wasm
+  omnimind task submit text-stats --input @README.md --wait";
+
 /// Runs untrusted WebAssembly components under limits that hold.
 #[derive(Debug, Parser)]
-#[command(name = "omnimind", version, max_term_width = 100)]
+#[command(name = "omnimind", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: settings::Global,

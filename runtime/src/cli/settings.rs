@@ -15,15 +15,15 @@ use crate::telemetry;
 pub struct Global {
     /// The directory with omnimind.yaml and agent_config.yaml, or one file; may be given several times
     /// [default: $OMNIMIND_CONFIG, or ./config if it is there]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Options of every command")]
     pub config: Vec<PathBuf>,
 
     /// Where everything is kept [default: omnimind in the user's data directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Options of every command")]
     data_dir: Option<OsString>,
 
     /// The runtime's own log on standard error: error, warning, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Options of every command")]
     log_level: Option<OsString>,
 }
 

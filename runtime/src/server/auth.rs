@@ -19,6 +19,7 @@ use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, Result};
+use super::sessions::Sessions;
 use crate::config::Credentials;
 use crate::private;
 
@@ -88,8 +89,10 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     private::replace(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Lets those in who know the password.
+/// Lets those in who know the password, or have a browser that is signed in.
 pub struct Auth {
+    /// Browsers that are signed in.
+    pub sessions: Sessions,
     user: String,
     /// Keyed hashes compare in the same time wherever they differ.
     key: [u8; 32],
@@ -104,16 +107,17 @@ struct Failures {
 }
 
 impl Auth {
-    /// For one user.
+    /// For one user of the server on `port`.
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn new(credentials: &Credentials) -> anyhow::Result<Auth> {
+    pub fn new(credentials: &Credentials, port: u16) -> anyhow::Result<Auth> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let expected = hash(&key, &format!("{}:{}", credentials.user, credentials.password));
         let failures = Mutex::new(LruCache::new(MAX_REMEMBERED));
-        Ok(Auth { user: credentials.user.clone(), key, expected, failures })
+        let sessions = Sessions::new(port);
+        Ok(Auth { sessions, user: credentials.user.clone(), key, expected, failures })
     }
 
     /// The user's name.
@@ -190,7 +194,7 @@ mod tests {
     use super::*;
 
     fn auth() -> Auth {
-        Auth::new(&Credentials { user: "me".into(), password: "secret".into() }).unwrap()
+        Auth::new(&Credentials { user: "me".into(), password: "secret".into() }, 8000).unwrap()
     }
 
     fn header(value: &str) -> HeaderMap {

@@ -44,7 +44,7 @@ pub async fn answer(
 
 /// Whose it is; nobody's where that does not matter.
 fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<&'static str>> {
-    if !app.config.authentication.enabled || app.sessions.admit(request.headers()) {
+    if !app.config.authentication.enabled || app.auth.sessions.admit(request.headers()) {
         return Ok(Some(DEFAULT_TENANT));
     }
     match app.auth.tenant(request.headers(), address) {

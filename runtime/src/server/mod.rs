@@ -30,7 +30,6 @@ pub use auth::{Auth, DEFAULT_TENANT, credentials};
 pub use health::Health;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
-pub use sessions::Sessions;
 pub use submission::is_name;
 
 use crate::components::Components;
@@ -52,18 +51,15 @@ pub struct App {
     pub bus: Bus,
     /// How everything is.
     pub health: Arc<Health>,
-    /// Browsers that are signed in.
-    pub sessions: Sessions,
     bodies: body::Bodies,
     /// True once the server is ending: streams end, new connections are not taken.
     ending: watch::Receiver<bool>,
 }
 
 impl App {
-    /// Puts the parts together, to be served on `port`. `ending` becomes true when the server is to end.
+    /// Puts the parts together. `ending` becomes true when the server is to end.
     pub fn new(
         config: Config,
-        port: u16,
         auth: Auth,
         scheduler: Scheduler,
         components: Arc<Components>,
@@ -71,8 +67,8 @@ impl App {
         health: Arc<Health>,
         ending: watch::Receiver<bool>,
     ) -> App {
-        let (sessions, bodies) = (Sessions::new(port), body::Bodies::default());
-        App { config, auth, scheduler, components, bus, health, sessions, bodies, ending }
+        let bodies = body::Bodies::default();
+        App { config, auth, scheduler, components, bus, health, bodies, ending }
     }
 }
 

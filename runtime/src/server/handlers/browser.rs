@@ -15,7 +15,7 @@ use crate::server::query::Query;
 
 /// `POST /api/sign-in`: a link for a browser, to be completed with the server's address.
 pub async fn link(State(app): State<Arc<App>>) -> Result<Response<Body>> {
-    let path = app.sessions.link().map_err(Problem::internal)?;
+    let path = app.auth.sessions.link().map_err(Problem::internal)?;
     Ok(json::answer(StatusCode::CREATED, &json!({"path": path})))
 }
 
@@ -28,7 +28,7 @@ pub async fn sign_in(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     let mut query = Query::of(request.uri(), &[])?;
     let ticket = query.take("ticket").unwrap_or_default();
     query.end("ticket")?;
-    let cookie = app.sessions.redeem(&ticket).map_err(Problem::internal)?.ok_or_else(|| {
+    let cookie = app.auth.sessions.redeem(&ticket).map_err(Problem::internal)?.ok_or_else(|| {
         let detail = "the link was used before, or is too old: `omnimind sign-in` makes another one";
         Problem::new(StatusCode::FORBIDDEN, "link_expired", detail)
     })?;
@@ -39,7 +39,7 @@ pub async fn sign_in(State(app): State<Arc<App>>, request: Request<Body>) -> Res
 
 /// `POST /sign-out`
 pub async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response<Body>> {
-    to_the_beginning(&app.sessions.end(&headers))
+    to_the_beginning(&app.auth.sessions.end(&headers))
 }
 
 fn to_the_beginning(cookie: &str) -> Result<Response<Body>> {
