@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{End, Failure, FailureKind, Receipt, Retry, timestamp};
+use super::{End, Failure, FailureKind, Receipt, Retry};
 
 /// Executions that a crash may interrupt before the task is given up.
 pub const MAX_INTERRUPTIONS: u32 = 3;
@@ -93,8 +93,9 @@ pub enum What {
 /// One line of a task's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Happened {
-    /// RFC 3339, UTC, milliseconds.
-    pub at: String,
+    /// When. In JSON RFC 3339, UTC, milliseconds; made into text only there, because states are copied often.
+    #[serde(with = "as_text")]
+    pub at: Timestamp,
     /// What.
     pub event: What,
     /// The execution it happened in, from 1; 0 before the first.
@@ -102,6 +103,23 @@ pub struct Happened {
     /// More words, where there are any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub detail: Option<String>,
+}
+
+/// The form of [`timestamp`](super::timestamp).
+mod as_text {
+    use std::borrow::Cow;
+
+    use jiff::Timestamp;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{at:.3}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// The part of a task that changes.
@@ -296,6 +314,6 @@ impl State {
         if self.history.len() >= MAX_EVENTS {
             self.history.remove(MAX_EVENTS / 2);
         }
-        self.history.push(Happened { at: timestamp(now), event, attempt: self.attempts, detail });
+        self.history.push(Happened { at: now, event, attempt: self.attempts, detail });
     }
 }
