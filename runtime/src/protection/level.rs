@@ -93,7 +93,7 @@ pub struct Held {
     /// Since when.
     pub since: Duration,
     /// Since when every sample was better.
-    calm_since: Option<Duration>,
+    pub(super) calm_since: Option<Duration>,
 }
 
 impl Held {

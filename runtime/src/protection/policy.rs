@@ -181,20 +181,18 @@ fn stance(rules: &Rules, held: &Each<Held>) -> Stance {
     stance
 }
 
-/// The resource because of which something of `group` changed: the most pressed now, or before.
+/// The resource because of which something of `group` changed: of memory, the more pressed one after it got
+/// worse, or before it got better.
 fn blamed(group: Group, before: &State, now: &State) -> Resource {
-    let worst = |state: &State| (state.level(Resource::Ram), state.level(Resource::ProcessRam));
     match group {
         Group::Cpu => Resource::Cpu,
         Group::Disk => Resource::Disk,
         Group::Memory => {
-            let ((ram, process), changed) = (worst(now), worst(now) != worst(before));
-            let (ram_before, process_before) = worst(before);
-            let by_process = match ram.max(process) > ram_before.max(process_before) || !changed {
-                true => process > ram,
-                false => process_before > ram_before,
-            };
-            if by_process { Resource::ProcessRam } else { Resource::Ram }
+            let levels = |state: &State| (state.level(Resource::Ram), state.level(Resource::ProcessRam));
+            let worst = |(ram, process): (Level, Level)| ram.max(process);
+            let (before, now) = (levels(before), levels(now));
+            let (ram, process) = if worst(now) > worst(before) { now } else { before };
+            if process > ram { Resource::ProcessRam } else { Resource::Ram }
         }
     }
 }
