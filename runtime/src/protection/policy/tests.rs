@@ -196,7 +196,8 @@ fn nothing_is_critical_in_the_grace() {
 
 #[test]
 fn a_reading_that_fails_is_pressure_in_prod_and_a_warning_elsewhere() {
-    let breaks: [(Resource, fn(&mut Sample)); 6] = [
+    type Break = fn(&mut Sample);
+    let breaks: [(Resource, Break); 6] = [
         (Resource::Cpu, |sample| sample.cpu = failed()),
         (Resource::Cpu, |sample| sample.stall.cpu = failed()),
         (Resource::Cpu, |sample| sample.wake_delay_ms = failed()),
@@ -208,8 +209,8 @@ fn a_reading_that_fails_is_pressure_in_prod_and_a_warning_elsewhere() {
         for mode in Mode::ALL {
             let rules = Rules::from(mode);
             let level = |from, times: u32| {
-                let mut state = State::default();
-                state.held = Each::new(|_| Held { level: from, ..Held::default() });
+                let held = Each::new(|_| Held { level: from, ..Held::default() });
+                let mut state = State { held, ..State::default() };
                 for time in 0..times {
                     state = decide(&rules, &state, &with(LATE + DWELL * time, change)).0;
                 }
