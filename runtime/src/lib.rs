@@ -17,6 +17,7 @@ pub mod executor;
 pub mod host;
 pub mod limits;
 pub mod private;
+pub mod protection;
 pub mod scheduler;
 pub mod server;
 pub mod task;
