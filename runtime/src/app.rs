@@ -38,8 +38,6 @@ pub struct Serving {
     pub places: usize,
     /// Where this machine finds it.
     pub url: String,
-    /// A link that signs a browser in, once.
-    pub sign_in: String,
     runtime: Runtime,
     app: Arc<App>,
     store: Arc<SqliteStore>,
@@ -105,14 +103,12 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
     let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
     let url = format!("http://{}", reachable(address));
-    let sign_in = format!("{url}{}", app.auth.sessions.link()?);
     Ok(Serving {
         address,
         data_dir,
         user,
         places,
         url,
-        sign_in,
         runtime,
         app,
         store,
@@ -134,6 +130,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 impl Serving {
+    /// A link that signs a browser in, once.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn sign_in_link(&self) -> anyhow::Result<String> {
+        Ok(format!("{}{}", self.url, self.app.auth.sessions.link()?))
+    }
+
     /// Serves until a SIGTERM or Ctrl-C, then lets what runs finish; a second one ends that at once.
     ///
     /// # Errors

@@ -10,19 +10,7 @@ use omnimind_tests::{guest, pause};
 use serde_json::{Value, json};
 
 const SHOW: &str = include_str!("show.wat");
-
-/// Writes a line to standard error and computes for ever.
-const SAYS_AND_SPINS: &str = r#"
-(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 64) "begun\n")
-  (func (export "_start")
-    (i32.store (i32.const 0) (i32.const 64))
-    (i32.store (i32.const 4) (i32.const 6))
-    (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
-    (loop $again (br $again))))
-"#;
+const SAYS_AND_SPINS: &str = include_str!("says-and-spins.wat");
 
 fn upload(server: &Server, text: &str) -> String {
     let bytes = wat::parse_str(text).expect("text");

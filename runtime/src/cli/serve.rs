@@ -67,7 +67,10 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
             note!("  credentials     {dir}/credentials.json (user {})", serving.user);
             // A log is kept, and read by others.
             match std::io::stderr().is_terminal() {
-                true => note!("  in a browser    {} (once, within 15 minutes)", serving.sign_in),
+                true => {
+                    let link = serving.sign_in_link().map_err(Failed::runtime)?;
+                    note!("  in a browser    {link} (once, within 15 minutes)");
+                }
                 false => note!("  in a browser    `omnimind sign-in` makes a link"),
             }
         }

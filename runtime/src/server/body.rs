@@ -32,9 +32,6 @@ const SMALL: u64 = 64 << 10;
 /// Copies of an output that making JSON of it takes.
 const ANSWER_COPIES: u64 = 3;
 
-/// Pieces of a body up to this size are copied.
-const COPIED: usize = 4 << 10;
-
 /// Least that a body takes at once, in KiB.
 const STEP_KIB: u64 = 256;
 
@@ -170,9 +167,7 @@ async fn read(mut body: Body, what: &str, limit: usize, place: &mut Place) -> Re
             drain(body).await;
             return Err(problem);
         }
-        // Small ones are copied: a piece holds the connection's buffer, and hyper would need another one.
-        let data = if data.len() <= COPIED { Bytes::copy_from_slice(&data) } else { data };
-        // Most bodies come in one piece, which need not be copied again.
+        // Most bodies come in one piece, which need not be copied.
         match first.take() {
             None if whole.is_empty() => first = Some(data),
             None => whole.extend_from_slice(&data),
