@@ -273,8 +273,9 @@ impl Control {
             }
             let begun = Instant::now();
             let polled = guest.as_mut().poll(cx);
-            self.add_cpu(begun.elapsed().min(TICK * 2));
-            turns.after_slice(false);
+            let time = begun.elapsed().min(TICK * 2);
+            self.add_cpu(time);
+            turns.after_slice(time, false);
             Poll::Ready(polled)
         });
         if let Poll::Ready(value) = first.await {
@@ -299,8 +300,9 @@ impl Control {
                     let waker = noticed.clone().into();
                     let begun = thread_cpu();
                     let polled = guest.as_mut().poll(&mut Context::from_waker(&waker));
-                    self.add_cpu(thread_cpu().saturating_sub(begun));
-                    turns.after_slice(polled.is_pending() && noticed.woken.load(Ordering::Relaxed));
+                    let time = thread_cpu().saturating_sub(begun);
+                    self.add_cpu(time);
+                    turns.after_slice(time, polled.is_pending() && noticed.woken.load(Ordering::Relaxed));
                     if let Poll::Ready(value) = polled {
                         return Poll::Ready(Some(value));
                     }

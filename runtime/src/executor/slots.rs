@@ -3,7 +3,7 @@
 //! A guest holds a slot while it computes and gives it back in every wait of a host call and while it is
 //! paused, so fifty tasks that wait for a model do not keep two that compute from running. Among guests
 //! that all want to compute, turns go round: each keeps its slot for a turn at least, which is a [`QUANTUM`]
-//! unless priorities have [`Shares`], then the one whose turn is due first gets it. A turn is due sooner the
+//! of CPU time unless priorities have [`Shares`], then the one whose turn is due first gets it. A turn is due sooner the
 //! more urgent the task is, and later turns never overtake earlier ones for ever: nothing starves.
 //!
 //! Under a cap of the CPU time a slot is not enough: while there is nothing in the [`Bucket`], nobody computes.
@@ -216,13 +216,11 @@ enum Turn {
     /// Its turn is not over, but could not be paid for.
     Stopped(Place),
     Waiting(Place),
-    Holding {
-        place: Place,
-        since: Instant,
-    },
+    Holding(Place),
 }
 
-/// Where in the order a turn is, and how much of it has been had.
+/// Where in the order a turn is, and how much of it has been had: CPU time, so that a guest whose thread others
+/// keep from running does not lose its turn to them.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     key: Key,
@@ -238,10 +236,9 @@ impl Turns {
     /// Waits for a slot, unless one is held.
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(slots) = &self.slots else { return Poll::Ready(()) };
-        if let Turn::Holding { .. } = self.turn {
+        if let Turn::Holding(_) = self.turn {
             return Poll::Ready(());
         }
-        let now = Instant::now();
         let mut state = slots.state();
         let place = match self.turn {
             Turn::Waiting(place) if state.granted.remove(&place.key) => place,
@@ -255,7 +252,7 @@ impl Turns {
                 let place = match turn {
                     Turn::Stopped(place) => place,
                     _ => {
-                        let due = now.saturating_duration_since(slots.0.made) + patience(self.priority);
+                        let due = slots.0.made.elapsed() + patience(self.priority);
                         Place { key: (due, state.number()), had: Duration::ZERO }
                     }
                 };
@@ -274,31 +271,33 @@ impl Turns {
                 place
             }
         };
-        self.turn = Turn::Holding { place, since: now };
+        self.turn = Turn::Holding(place);
         Poll::Ready(())
     }
 
-    /// The guest has computed for a slice, and `goes_on` if it could at once. Keeps the slot if it may.
-    pub fn after_slice(&mut self, goes_on: bool) {
-        let (Some(slots), Turn::Holding { place, since }) = (&self.slots, self.turn) else { return };
+    /// The guest has computed for a slice that took `time` of the CPU, and `goes_on` if it could at once. Keeps
+    /// the slot if it may.
+    pub fn after_slice(&mut self, time: Duration, goes_on: bool) {
+        let (Some(slots), Turn::Holding(place)) = (&self.slots, &mut self.turn) else { return };
         if !goes_on {
             return self.end();
         }
+        place.had += time;
+        let place = *place;
         let somebody_waits = slots.0.waiting.load(Ordering::Relaxed) > 0;
         if !somebody_waits && slots.cap().is_none() {
             return;
         }
         let mut state = slots.state();
         slots.charge(&mut state);
-        let had = place.had + since.elapsed();
-        let missing = self.missing_ns(state.shares, had);
+        let missing = self.missing_ns(state.shares, place.had);
         if somebody_waits && missing <= nanoseconds(TICK / 2) {
             let most = nanoseconds(TICK);
             self.carry_ns = missing.clamp(-most, most);
             self.turn = Turn::None;
             slots.pass_on(state);
         } else if !state.wait().is_zero() {
-            self.turn = Turn::Stopped(Place { had, ..place });
+            self.turn = Turn::Stopped(place);
             slots.pass_on(state);
         }
     }
@@ -315,7 +314,7 @@ impl Turns {
         let Some(slots) = &self.slots else { return };
         match turn {
             Turn::None | Turn::Stopped(_) => {}
-            Turn::Holding { .. } => {
+            Turn::Holding(_) => {
                 let mut state = slots.state();
                 slots.charge(&mut state);
                 slots.pass_on(state);
@@ -351,7 +350,7 @@ mod tests {
     }
 
     fn holds(turns: &Turns) -> bool {
-        matches!(turns.turn, Turn::Holding { .. })
+        matches!(turns.turn, Turn::Holding(_))
     }
 
     #[test]
@@ -400,14 +399,17 @@ mod tests {
         let slots = Slots::new(1);
         let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
         assert!(poll(&mut a));
-        std::thread::sleep(QUANTUM);
-        a.after_slice(true);
+        a.after_slice(QUANTUM * 9, true);
         assert!(holds(&a));
         assert!(!poll(&mut b));
-        a.after_slice(true);
-        assert!(!holds(&a) && poll(&mut b));
-        b.after_slice(false);
-        assert!(!holds(&b), "it waits in a host call");
+        a.after_slice(TICK, true);
+        assert!(!holds(&a) && poll(&mut b) && !poll(&mut a));
+        b.after_slice(TICK, true);
+        assert!(holds(&b), "half of its turn");
+        b.after_slice(TICK, true);
+        assert!(!holds(&b) && poll(&mut a));
+        a.after_slice(TICK, false);
+        assert!(!holds(&a), "it waits in a host call");
     }
 
     #[test]
@@ -439,9 +441,7 @@ mod tests {
     /// A cap that is far from having been paid for.
     fn in_debt(slots: &Slots) {
         slots.set_cap(Some(50.0));
-        if let Some(bucket) = &mut slots.state().bucket {
-            bucket.charge(Duration::from_secs(3600));
-        }
+        slots.state().bucket.as_mut().unwrap().charge(Duration::from_secs(3600));
     }
 
     #[test]
@@ -450,7 +450,7 @@ mod tests {
         let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
         assert!(poll(&mut a) && !poll(&mut b));
         in_debt(&slots);
-        a.after_slice(true);
+        a.after_slice(TICK, true);
         assert!(!holds(&a) && !poll(&mut a) && !poll(&mut b), "the slot is free, but there is no time");
         slots.set_cap(None);
         assert!(!poll(&mut b) && poll(&mut a), "its turn was not over");
@@ -464,15 +464,13 @@ mod tests {
         let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
         assert!(poll(&mut a));
         in_debt(&slots);
-        a.after_slice(true);
+        a.after_slice(TICK, true);
         assert!(!holds(&a) && !poll(&mut b));
+        assert!(!poll(&mut a));
         assert!(slots.hand_out() > Duration::from_secs(60), "nothing to hand out for long");
         drop(b);
         // In time it is paid for, and found by the pacer.
-        if let Some(bucket) = &mut slots.state().bucket {
-            *bucket = Bucket::new(50.0, 2, Instant::now());
-        }
-        assert!(!poll(&mut a));
+        slots.state().bucket = Some(Bucket::new(50.0, 2, Instant::now()));
         std::thread::sleep(Duration::from_millis(5));
         assert!(!poll(&mut a), "only the pacer hands out");
         assert_eq!(slots.hand_out(), Duration::MAX, "nobody waits any more");
