@@ -246,17 +246,15 @@ fn equal_guests_compute_equally_much() {
     let own = Own::new(2);
     let runs = spins(6, 60_000);
     let controls: Vec<_> = runs.iter().map(|(_, run)| run.control.clone()).collect();
-    let (_, used) = own.with(runs, || {
-        let used = || controls.iter().map(Control::fuel_used).collect::<Vec<_>>();
-        // Enough that neither a turn nor an interval of fuel counts for much.
-        until("all compute", || used().iter().all(|used| *used > 1_000_000_000));
-        let used = used();
+    let (outcomes, ()) = own.with(runs, || {
+        // Enough that a turn does not count for much.
+        until("all compute", || controls.iter().all(|control| control.fuel_used() > 1_000_000_000));
         controls.iter().for_each(|control| control.cancel(Duration::ZERO));
-        used
     });
+    let used: Vec<u64> = outcomes.iter().map(|outcome| outcome.receipt.cpu_ms).collect();
     println!("{used:?}");
     let (least, most) = (used.iter().min().expect("six"), used.iter().max().expect("six"));
-    assert!(*most as f64 <= *least as f64 * 1.2, "{used:?}");
+    assert!(*most as f64 <= *least as f64 * 1.2, "{used:?} ms");
 }
 
 #[test]
