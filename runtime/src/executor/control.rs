@@ -170,9 +170,11 @@ impl Control {
     /// Nanoseconds of the pause that is going on. What was before the beginning is queueing.
     fn pause_going_on(&self) -> u64 {
         let State { made, pause_ns, begun_ns, .. } = &*self.0;
-        // The later of the two; never, where one of them is.
-        let since = pause_ns.load(Ordering::Acquire).max(begun_ns.load(Ordering::Acquire));
-        nanoseconds(made.elapsed()).saturating_sub(since)
+        // The later of the two; never, where one of them is. Then there is no need to look at the clock.
+        match pause_ns.load(Ordering::Acquire).max(begun_ns.load(Ordering::Acquire)) {
+            NEVER => 0,
+            since => nanoseconds(made.elapsed()).saturating_sub(since),
+        }
     }
 
     /// Time spent paused.
