@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use omnimind::engine::{Flavour, runner_settings};
-use omnimind::limits::{Budget, Ledger, Limiter, Limits, Mode};
+use omnimind::limits::{Budget, Ledger, Limiter, Limits, MachineMemory, Mode};
 use wasmtime::component::{Component, ComponentExportIndex, Func, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
@@ -41,9 +41,10 @@ pub struct On {
 /// Instantiate, call and drop with nothing of ours around it.
 pub struct Bare {
     on: On,
-    pre: InstancePre<Limiter>,
+    pre: InstancePre<Option<Limiter>>,
     run: ComponentExportIndex,
     engine: Engine,
+    memory: MachineMemory,
 }
 
 impl Bare {
@@ -55,14 +56,15 @@ impl Bare {
         let component = Component::from_binary(&engine, &empty()).expect("a component");
         let pre = Linker::new(&engine).instantiate_pre(&component).expect("no imports");
         let run = component.get_export_index(None, "run").expect("run");
-        Bare { on, pre, run, engine }
+        Bare { on, pre, run, engine, memory: MachineMemory::default() }
     }
 
     /// One task.
     pub fn run(&self) {
         let On { asynchronous, fuel, epochs, limiter, handles, hook } = self.on;
         let limits = Limits::defaults(Mode::Dev);
-        let mut store = Store::new(&self.engine, Limiter::new(&limits));
+        let counts = || Limiter::new(Arc::new(Ledger::new(limits)), self.memory.clone(), false);
+        let mut store = Store::new(&self.engine, limiter.then(counts));
         if fuel {
             store.set_fuel(limits.get(Budget::Fuel)).expect("fuel is on");
             if asynchronous {
@@ -74,7 +76,7 @@ impl Bare {
             store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
         }
         if limiter {
-            store.limiter(|limiter| limiter);
+            store.limiter(|limiter| limiter.as_mut().expect("it is on"));
         }
         if handles {
             store.set_max_component_handles(10_000);
@@ -87,8 +89,9 @@ impl Bare {
             });
         }
         type Run = (Result<Vec<u8>, String>,);
-        let run =
-            |func: Func, store: &Store<Limiter>| func.typed::<(&[u8],), Run>(store).expect("the type of run");
+        let run = |func: Func, store: &Store<Option<Limiter>>| {
+            func.typed::<(&[u8],), Run>(store).expect("the type of run")
+        };
         let output = if asynchronous {
             now(async {
                 let instance = self.pre.instantiate_async(&mut store).await.expect("instantiated");

@@ -81,18 +81,23 @@ pub struct Lab {
     pub engines: Arc<Engines>,
     pub executor: Executor,
     // Dropped last: guests may still be ending.
-    _guests: GuestThreads,
+    pub guests: GuestThreads,
 }
 
 impl Lab {
     /// A lab that keeps its artefacts in `artefacts` and runs at most `instances` tasks at once.
     pub fn new(artefacts: PathBuf, instances: u32) -> Lab {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Lab::with_slots(artefacts, instances, cores)
+    }
+
+    /// The same, where at most `slots` tasks compute at once.
+    pub fn with_slots(artefacts: PathBuf, instances: u32, slots: usize) -> Lab {
         let settings = Settings { instances, artefacts, worker: binary().to_owned() };
         let engines = Arc::new(Engines::new(settings).expect("engines start"));
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let guests = GuestThreads::start(workers).expect("guests' threads start");
+        let guests = GuestThreads::start(slots).expect("guests' threads start");
         let handle = guests.handle().expect("guests' threads run");
-        Lab { executor: Executor::new(engines.clone(), handle), engines, _guests: guests }
+        Lab { executor: Executor::new(engines.clone(), handle), engines, guests }
     }
 
     /// The lab that the tests of one process share. Its artefacts outlive it: compiling is tested

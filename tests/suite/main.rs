@@ -31,6 +31,7 @@ mod http_wire;
 mod interruptions;
 mod io_failures;
 mod isolation;
+mod levers;
 mod limits;
 mod power_cut;
 mod python_client;

@@ -30,10 +30,10 @@ const MAX_SYMBOL: usize = 512;
 const MAX_NAME: usize = 256;
 
 /// What wasmtime says of an initial size that the limiter refused.
-fn refused_words(budget: Budget) -> &'static str {
-    match budget {
-        Budget::MemoryBytes => "memory minimum size",
-        _ => "table minimum size",
+fn refused_words(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Limit { budget: Budget::MemoryBytes, .. } | Refusal::Machine { .. } => "memory minimum size",
+        Refusal::Limit { .. } => "table minimum size",
     }
 }
 
@@ -65,12 +65,8 @@ impl Scene<'_> {
         if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
             return match (code, self.prepared.kind()) {
                 (0, super::Kind::Command) => Verdict::Exited,
-                _ => {
-                    // A C or Python program that ran out of memory says so and exits.
-                    let mut failure = exited(*code);
-                    failure.hint = self.refusal_hint();
-                    Verdict::Ended(failed(failure))
-                }
+                // A C or Python program that ran out of memory says so and exits.
+                _ => Verdict::Ended(failed(self.gave_up(exited(*code)))),
             };
         }
         let mut failure = match error.downcast_ref::<Trap>() {
@@ -87,6 +83,10 @@ impl Scene<'_> {
     pub fn ended(&self, ended: Ended) -> End {
         match ended {
             Ended::Cancelled => End::Cancelled,
+            Ended::Memory => {
+                let used = Budget::MemoryBytes.display(self.ledger.used(Budget::MemoryBytes));
+                failed(machine_memory(format!("the task, which held {used} of memory, was ended to free it")))
+            }
             Ended::Deadline => {
                 let limit = self.ledger.limits().get(Budget::WallMs);
                 let message = format!("the task was still running after {limit} ms");
@@ -106,9 +106,19 @@ impl Scene<'_> {
         )
     }
 
-    /// For a guest that gave up by itself after a growth was refused.
-    pub fn refusal_hint(&self) -> Option<String> {
-        self.refusal.map(|Refusal { budget, asked }| self.hint(budget, Some(asked)))
+    /// For a guest that gave up by itself: by an error that it returned, or an exit code. After a growth that
+    /// its limit refused it gets the hint; after one that the machine refused, it was the machine.
+    pub fn gave_up(&self, mut failure: Failure) -> Failure {
+        match self.refusal {
+            None => {}
+            Some(Refusal::Limit { budget, asked }) => failure.hint = Some(self.hint(budget, Some(asked))),
+            Some(Refusal::Machine { asked }) => {
+                let message = format!("{}, and then: {}", refused_by_machine(asked), failure.message);
+                failure = Failure { exit_code: failure.exit_code, ..machine_memory(message) };
+                failure.asked = Some(asked);
+            }
+        }
+        failure
     }
 
     fn trapped(&self, trap: Trap) -> Failure {
@@ -127,7 +137,7 @@ impl Scene<'_> {
                 failure
             }
             // What an allocator does a moment after its growth was refused.
-            Trap::UnreachableCodeReached if self.refusal.is_some() => self.growth_refused(),
+            Trap::UnreachableCodeReached if let Some(refusal) = self.refusal => self.growth_refused(refusal),
             // What the adapters between composed components say of broken pointers, lengths and text.
             Trap::StringOutOfBounds
             | Trap::ListOutOfBounds
@@ -148,6 +158,9 @@ impl Scene<'_> {
     fn stopped(&self, error: &wasmtime::Error) -> Failure {
         if let Some(stop) = error.downcast_ref::<Stop>() {
             return self.host_stop(stop);
+        }
+        if let Some(refusal) = error.downcast_ref::<Refusal>() {
+            return self.growth_refused(*refusal);
         }
         if let Some(wasmtime::component::ResourceTableError::Full) = error.downcast_ref() {
             return self.handles_full();
@@ -176,9 +189,9 @@ impl Scene<'_> {
                 None => self.output_too_large(None),
                 Some(_) => self.carry_full(),
             }
-        } else if self.refusal.is_some_and(|refusal| text.contains(refused_words(refusal.budget))) {
+        } else if let Some(refusal) = self.refusal.filter(|refusal| text.contains(refused_words(*refusal))) {
             // A memory or table whose initial size was refused: the component was not instantiated.
-            self.growth_refused()
+            self.growth_refused(refusal)
         } else if error.is::<std::io::Error>() || error.is::<OutOfMemory>() {
             Failure::new(FailureKind::HostError, format!("the host ran short: {text}"))
         } else {
@@ -223,13 +236,17 @@ impl Scene<'_> {
         self.limit(FailureKind::HandleLimit, Budget::Handles, Some(limit + 1), message)
     }
 
-    fn growth_refused(&self) -> Failure {
-        let Some(Refusal { budget, asked }) = self.refusal else {
-            return Failure::new(FailureKind::HostError, "a growth was refused and not recorded");
-        };
-        let (kind, what) = match budget {
-            Budget::MemoryBytes => (FailureKind::MemoryLimit, "memory"),
-            _ => (FailureKind::TableLimit, "table elements"),
+    fn growth_refused(&self, refusal: Refusal) -> Failure {
+        let (kind, what, budget, asked) = match refusal {
+            Refusal::Machine { asked } => {
+                let mut failure = machine_memory(refused_by_machine(asked));
+                failure.asked = Some(asked);
+                return failure;
+            }
+            Refusal::Limit { budget: budget @ Budget::MemoryBytes, asked } => {
+                (FailureKind::MemoryLimit, "memory", budget, asked)
+            }
+            Refusal::Limit { budget, asked } => (FailureKind::TableLimit, "table elements", budget, asked),
         };
         let limit = budget.display(self.ledger.limits().get(budget));
         self.limit(
@@ -273,6 +290,21 @@ impl Scene<'_> {
             ),
         }
     }
+}
+
+fn refused_by_machine(asked: u64) -> String {
+    format!("the guest asked for {} more of memory, which was refused", Budget::MemoryBytes.display(asked))
+}
+
+/// The machine's need, and none of the guest's doing.
+fn machine_memory(what: String) -> Failure {
+    let message = format!("the machine is short of memory: {what}");
+    let mut failure = Failure::new(FailureKind::MachineMemory, message);
+    failure.hint = Some(
+        "it passes when the machine has memory again: keep machine_memory in retry.on, or submit it later"
+            .into(),
+    );
+    failure
 }
 
 fn abi_violation(text: &str) -> Failure {

@@ -6,16 +6,17 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
+use super::cap::thread_cpu;
 use super::slots::Turns;
 use crate::engine::TICK;
+use crate::limits::{Budget, Ledger};
 
 /// How long after its end a task may go on before the answer is given without it.
 pub const OVERDUE: Duration = Duration::from_millis(25);
@@ -27,25 +28,29 @@ pub struct Control(Arc<State>);
 #[derive(Debug)]
 struct State {
     made: Instant,
-    /// When the task began, its deadline, and the end that a client asked for, in nanoseconds after
-    /// `made`. The earlier of the last two is its end.
+    /// When the task began, its deadline, the end that a client asked for, and the one that the machine's
+    /// need asked for, in nanoseconds after `made`, or [`NEVER`]. The earliest of the last three is its end.
     begun_ns: AtomicU64,
     deadline_ns: AtomicU64,
     cancel_ns: AtomicU64,
+    memory_ns: AtomicU64,
     /// CPU time of the guest's thread so far.
     cpu_ns: AtomicU64,
-    /// When the pause began that is going on, or [`NOT_PAUSED`].
+    /// When the pause began that is going on, or [`NEVER`].
     pause_ns: AtomicU64,
-    /// Length of the pauses that are over.
+    /// Length of the pauses that are over, as far as they were after the beginning.
     paused_ns: AtomicU64,
-    /// The guest came up for air, but could go on computing.
-    yielded: AtomicBool,
+    /// One resumes at a time, so that a pause is not counted twice.
+    resuming: Mutex<()>,
+    /// What the task spends, from its beginning to its end.
+    ledger: OnceLock<Weak<Ledger>>,
     /// What the guest sees as `cancelled()`.
     asked: Arc<AtomicBool>,
     moved: Notify,
 }
 
-const NOT_PAUSED: u64 = u64::MAX;
+/// A time that has not come.
+const NEVER: u64 = u64::MAX;
 
 /// Why a task was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,19 +61,24 @@ pub enum Ended {
     /// A client asked, and the grace is over.
     #[error("the task was cancelled")]
     Cancelled,
+    /// It was chosen to end because the machine is short of memory.
+    #[error("the machine is short of memory")]
+    Memory,
 }
 
 impl Default for Control {
     fn default() -> Control {
         Control(Arc::new(State {
             made: Instant::now(),
-            begun_ns: AtomicU64::new(0),
-            deadline_ns: AtomicU64::new(u64::MAX),
-            cancel_ns: AtomicU64::new(u64::MAX),
+            begun_ns: AtomicU64::new(NEVER),
+            deadline_ns: AtomicU64::new(NEVER),
+            cancel_ns: AtomicU64::new(NEVER),
+            memory_ns: AtomicU64::new(NEVER),
             cpu_ns: AtomicU64::new(0),
-            pause_ns: AtomicU64::new(NOT_PAUSED),
+            pause_ns: AtomicU64::new(NEVER),
             paused_ns: AtomicU64::new(0),
-            yielded: AtomicBool::new(false),
+            resuming: Mutex::new(()),
+            ledger: OnceLock::new(),
             asked: Arc::default(),
             moved: Notify::new(),
         }))
@@ -76,12 +86,31 @@ impl Default for Control {
 }
 
 impl Control {
-    /// The task begins now and may run for `wall`.
-    pub(super) fn begin(&self, wall: Duration) {
+    /// Waits for the first turn, however long the task is paused. From then on its time runs, and what it
+    /// spends is seen.
+    pub(super) async fn begin(&self, turns: &mut Turns, ledger: &Arc<Ledger>) -> Result<(), Ended> {
+        loop {
+            let mut moved = pin!(self.0.moved.notified());
+            let begun = poll_fn(|cx| {
+                if self.is_paused() {
+                    turns.end();
+                } else if turns.poll_begin(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                moved.as_mut().poll(cx).map(|()| false)
+            });
+            if begun.await {
+                break;
+            }
+            self.check()?;
+        }
+        let wall = Duration::from_millis(ledger.limits().get(Budget::WallMs));
         let now = self.0.made.elapsed();
+        let _ = self.0.ledger.set(Arc::downgrade(ledger));
         self.0.begun_ns.store(nanoseconds(now), Ordering::Release);
         // Nobody is told: who watches from another thread knows `wall`, and a wake-up for each task is not free.
         self.0.deadline_ns.store(nanoseconds(now.saturating_add(wall)), Ordering::Release);
+        Ok(())
     }
 
     /// Asks the guest to stop, and ends it when `grace` is over. It may not have begun yet.
@@ -92,48 +121,70 @@ impl Control {
         moved.notify_waiters();
     }
 
-    /// Pauses the guest at its next yield; its time stands still from now on. It may not have begun yet.
+    /// Ends the attempt at its next chance as `machine_memory`: the machine is short of memory. Nothing that
+    /// the guest could see comes before it. One that a client has cancelled ends as cancelled.
+    pub fn end_for_memory(&self) {
+        let State { made, memory_ns, moved, .. } = &*self.0;
+        memory_ns.fetch_min(nanoseconds(made.elapsed()), Ordering::AcqRel);
+        moved.notify_waiters();
+    }
+
+    /// Bytes of linear memory that the attempt holds now; 0 before it begins and after its end.
+    pub fn memory_bytes(&self) -> u64 {
+        self.used(Budget::MemoryBytes)
+    }
+
+    /// Fuel used so far; of a guest that computes it may be an epoch and 10 million old. 0 before the attempt
+    /// begins and after its end.
+    pub fn fuel_used(&self) -> u64 {
+        self.used(Budget::Fuel)
+    }
+
+    fn used(&self, budget: Budget) -> u64 {
+        self.0.ledger.get().and_then(Weak::upgrade).map_or(0, |ledger| ledger.used(budget))
+    }
+
+    /// Pauses the guest at its next yield; its time stands still from now on. One that has not begun does not
+    /// begin, and goes on queueing.
     pub fn pause(&self) {
         let State { made, pause_ns, .. } = &*self.0;
         let now = nanoseconds(made.elapsed());
-        let _ = pause_ns.compare_exchange(NOT_PAUSED, now, Ordering::AcqRel, Ordering::Acquire);
+        let _ = pause_ns.compare_exchange(NEVER, now, Ordering::AcqRel, Ordering::Acquire);
         self.0.moved.notify_waiters();
     }
 
     /// Lets a paused guest go on.
     pub fn resume(&self) {
-        let State { made, pause_ns, paused_ns, deadline_ns, .. } = &*self.0;
-        let began = pause_ns.load(Ordering::Acquire);
-        if began == NOT_PAUSED {
-            return;
-        }
-        let length = nanoseconds(made.elapsed()).saturating_sub(began);
+        let State { paused_ns, pause_ns, deadline_ns, resuming, moved, .. } = &*self.0;
+        let _resuming = resuming.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = self.pause_going_on();
         paused_ns.fetch_add(length, Ordering::AcqRel);
         // First the deadline, then the pause: the other way round it could be missed in between.
         let _ = deadline_ns.try_update(Ordering::AcqRel, Ordering::Acquire, |deadline| {
             Some(deadline.saturating_add(length))
         });
-        pause_ns.store(NOT_PAUSED, Ordering::Release);
-        self.0.moved.notify_waiters();
+        pause_ns.store(NEVER, Ordering::Release);
+        moved.notify_waiters();
+    }
+
+    /// Nanoseconds of the pause that is going on. What was before the beginning is queueing.
+    fn pause_going_on(&self) -> u64 {
+        let State { made, pause_ns, begun_ns, .. } = &*self.0;
+        // The later of the two; never, where one of them is. Then there is no need to look at the clock.
+        match pause_ns.load(Ordering::Acquire).max(begun_ns.load(Ordering::Acquire)) {
+            NEVER => 0,
+            since => nanoseconds(made.elapsed()).saturating_sub(since),
+        }
     }
 
     /// Time spent paused.
     pub(super) fn paused(&self) -> Duration {
-        let State { made, pause_ns, paused_ns, .. } = &*self.0;
-        let now = match pause_ns.load(Ordering::Acquire) {
-            NOT_PAUSED => 0,
-            began => nanoseconds(made.elapsed()).saturating_sub(began),
-        };
-        Duration::from_nanos(paused_ns.load(Ordering::Acquire).saturating_add(now))
+        let over = self.0.paused_ns.load(Ordering::Acquire);
+        Duration::from_nanos(over.saturating_add(self.pause_going_on()))
     }
 
     fn is_paused(&self) -> bool {
-        self.0.pause_ns.load(Ordering::Acquire) != NOT_PAUSED
-    }
-
-    /// Notes that the guest came up for air without waiting for anything.
-    pub(super) fn yielded(&self) {
-        self.0.yielded.store(true, Ordering::Relaxed);
+        self.0.pause_ns.load(Ordering::Acquire) != NEVER
     }
 
     /// The flag behind the guest's `cancelled()`.
@@ -141,7 +192,7 @@ impl Control {
         self.0.asked.clone()
     }
 
-    /// Time since the task began, without pauses.
+    /// Time since the task began, without pauses; none before.
     pub(super) fn elapsed(&self) -> Duration {
         let begun = Duration::from_nanos(self.0.begun_ns.load(Ordering::Acquire));
         self.0.made.elapsed().saturating_sub(begun).saturating_sub(self.paused())
@@ -158,15 +209,21 @@ impl Control {
 
     /// When it ends, and why.
     fn end(&self) -> (Duration, Ended) {
+        let State { deadline_ns, cancel_ns, memory_ns, asked, .. } = &*self.0;
         let deadline = match self.is_paused() {
-            true => u64::MAX,
-            false => self.0.deadline_ns.load(Ordering::Acquire),
+            true => NEVER,
+            false => deadline_ns.load(Ordering::Acquire),
         };
-        let cancel = self.0.cancel_ns.load(Ordering::Acquire);
-        match cancel < deadline {
-            true => (Duration::from_nanos(cancel), Ended::Cancelled),
-            false => (Duration::from_nanos(deadline), Ended::Deadline),
-        }
+        let cancel = cancel_ns.load(Ordering::Acquire);
+        let memory = memory_ns.load(Ordering::Acquire);
+        let ended = if memory < cancel.min(deadline) && !asked.load(Ordering::Relaxed) {
+            Ended::Memory
+        } else if memory.min(cancel) < deadline {
+            Ended::Cancelled
+        } else {
+            Ended::Deadline
+        };
+        (Duration::from_nanos(deadline.min(cancel).min(memory)), ended)
     }
 
     /// Time until the end.
@@ -218,13 +275,15 @@ impl Control {
             }
             let begun = Instant::now();
             let polled = guest.as_mut().poll(cx);
-            self.add_cpu(begun.elapsed().min(TICK * 2));
-            self.between_slices(turns);
+            let time = begun.elapsed().min(TICK * 2);
+            self.add_cpu(time);
+            turns.after_slice(time, false);
             Poll::Ready(polled)
         });
         if let Poll::Ready(value) = first.await {
             return Ok(value);
         }
+        let mut noticed = Noticed::new(Waker::noop());
         loop {
             let moved = self.0.moved.notified();
             let mut moved = pin!(moved);
@@ -236,10 +295,16 @@ impl Control {
                 if self.is_paused() {
                     turns.end();
                 } else if turns.poll_begin(cx).is_ready() {
+                    if !noticed.task.will_wake(cx.waker()) {
+                        noticed = Noticed::new(cx.waker());
+                    }
+                    noticed.woken.store(false, Ordering::Relaxed);
+                    let waker = noticed.clone().into();
                     let begun = thread_cpu();
-                    let polled = guest.as_mut().poll(cx);
-                    self.add_cpu(thread_cpu().saturating_sub(begun));
-                    self.between_slices(turns);
+                    let polled = guest.as_mut().poll(&mut Context::from_waker(&waker));
+                    let time = thread_cpu().saturating_sub(begun);
+                    self.add_cpu(time);
+                    turns.after_slice(time, polled.is_pending() && noticed.woken.load(Ordering::Relaxed));
                     if let Poll::Ready(value) = polled {
                         return Poll::Ready(Some(value));
                     }
@@ -254,19 +319,30 @@ impl Control {
             }
         }
     }
+}
 
-    /// Keeps the turn where the guest could go on at once and nobody waits; else ends it.
-    fn between_slices(&self, turns: &mut Turns) {
-        let goes_on = self.0.yielded.swap(false, Ordering::Relaxed);
-        if !goes_on || turns.is_over() {
-            turns.end();
-        }
+/// Notices whether a guest that is not done has woken itself already: then it only came up for air, at an
+/// epoch or an interval of fuel, and does not wait for anything.
+struct Noticed {
+    task: Waker,
+    woken: AtomicBool,
+}
+
+impl Noticed {
+    fn new(task: &Waker) -> Arc<Noticed> {
+        Arc::new(Noticed { task: task.clone(), woken: AtomicBool::new(false) })
     }
 }
 
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+impl Wake for Noticed {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Relaxed);
+        self.task.wake_by_ref();
+    }
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

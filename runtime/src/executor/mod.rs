@@ -4,15 +4,16 @@
 //! left for the next to find. Instantiation, the call and its post-return all run under the same fuel,
 //! the same deadline and the same limiter.
 
+mod cap;
 mod classify;
 mod control;
+mod levers;
 mod prepared;
 mod slots;
 mod store;
 mod threads;
 
 use std::borrow::Cow;
-use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,6 +26,7 @@ use wasmtime::AsContextMut;
 use wasmtime::component::Linker;
 
 pub use control::{Control, OVERDUE};
+pub use levers::Levers;
 pub use prepared::{Interface, Kind, Prepared};
 pub use slots::{QUANTUM, Slots, Turns};
 pub use store::Ctx;
@@ -36,7 +38,7 @@ use prepared::Entry;
 
 use crate::engine::{Component, ENGINE_VERSION, Engines, Flavour, Refusal};
 use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
-use crate::limits::{self, Budget, Ledger, Limits};
+use crate::limits::{self, Budget, Ledger, Limiter, Limits, MachineMemory};
 use crate::task::{
     Digest, End, Failure, FailureKind, Journal, Outcome, Priority, Receipt, Spec, TaskId, Used,
 };
@@ -139,6 +141,7 @@ struct Call {
     env: Vec<(String, String)>,
     deterministic: bool,
     journal: Arc<dyn Journal>,
+    memory: MachineMemory,
 }
 
 /// Links components and runs jobs on the guests' threads.
@@ -146,9 +149,13 @@ pub struct Executor {
     engines: Arc<Engines>,
     guests: Handle,
     slots: Slots,
+    memory: MachineMemory,
     linkers: [OnceLock<Linker<Ctx>>; 2],
-    prepared: Mutex<LruCache<Digest, Arc<Prepared>>>,
+    prepared: Linked,
 }
+
+/// The linked components that are kept.
+type Linked = Arc<Mutex<LruCache<Digest, Arc<Prepared>>>>;
 
 impl Executor {
     /// An executor that runs guests on `guests`, as many at one time as it has threads.
@@ -157,9 +164,15 @@ impl Executor {
             engines,
             slots: Slots::new(guests.metrics().num_workers()),
             guests,
+            memory: MachineMemory::default(),
             linkers: [OnceLock::new(), OnceLock::new()],
-            prepared: Mutex::new(LruCache::new(MAX_PREPARED)),
+            prepared: Arc::new(Mutex::new(LruCache::new(MAX_PREPARED))),
         }
+    }
+
+    /// What holds its guests back when the machine is short of something.
+    pub fn levers(&self) -> Levers {
+        Levers::new(&self.guests, &self.slots, &self.memory, &self.prepared)
     }
 
     /// Checks `component` against the contract and links it, once for each digest.
@@ -196,11 +209,11 @@ impl Executor {
             place = self.engines.permits().acquire_owned() => place,
             // Cancelled while it waited.
             ended = control.overdue(wall) => {
-                let (execution, _) = job.split(queued);
+                let (execution, _) = job.split(queued, MachineMemory::default());
                 return execution.overdue(ended);
             }
         };
-        let (execution, call) = job.split(queued);
+        let (execution, call) = job.split(queued, self.memory.clone());
         let permit = match permit {
             Ok(permit) => permit,
             Err(error) => return execution.failed(format!("no place to run in: {error}")),
@@ -251,7 +264,7 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit and in turns, elsewhere.
 pub async fn run(job: Job) -> Outcome {
-    let (execution, call) = job.split(Instant::now());
+    let (execution, call) = job.split(Instant::now(), MachineMemory::default());
     execution.run(call, Turns::unlimited()).await
 }
 
@@ -268,7 +281,7 @@ struct Execution {
 }
 
 impl Job {
-    fn split(self, since: Instant) -> (Execution, Call) {
+    fn split(self, since: Instant, memory: MachineMemory) -> (Execution, Call) {
         let Job { prepared, input, limits, control, attempt, journal, queued, .. } = self;
         let ledger = Arc::new(Ledger::new(limits));
         ledger.record(Budget::InputBytes, input.len() as u64);
@@ -276,7 +289,7 @@ impl Job {
         ledger.record(Budget::CheckpointBytes, journal.checkpoint_bytes());
         let log = LogSink::new(ledger.clone(), journal.clone());
         let Job { task_id, metadata, args, env, deterministic, .. } = self;
-        let call = Call { input, task_id, metadata, args, env, deterministic, journal };
+        let call = Call { input, task_id, metadata, args, env, deterministic, journal, memory };
         let queued = (queued, since);
         (Execution { prepared, ledger, control, log, attempt, queued, queue_ns: AtomicU64::new(0) }, call)
     }
@@ -310,15 +323,14 @@ impl Execution {
         };
 
         // Until now it was queueing; the instance and its time begin with the first turn.
-        poll_fn(|cx| turns.poll_begin(cx)).await;
+        if let Err(ended) = control.begin(&mut turns, ledger).await {
+            return self.overdue(ended);
+        }
         let (waited, since) = self.queued;
         self.queue_ns.store(nanoseconds(waited + since.elapsed()), Ordering::Relaxed);
-        control.begin(Duration::from_millis(ledger.limits().get(Budget::WallMs)));
-        let mut store = match store::new(
-            prepared.component.code.engine(),
-            Ctx::new(ledger.clone(), host),
-            control.clone(),
-        ) {
+        let limiter = Limiter::new(ledger.clone(), job.memory, job.deterministic);
+        let ctx = Ctx::new(ledger.clone(), host, limiter);
+        let mut store = match store::new(prepared.component.code.engine(), ctx, control.clone()) {
             Ok(store) => store,
             Err(error) => return self.failed(format!("making the store: {error:#}")),
         };
@@ -332,10 +344,7 @@ impl Execution {
             Err(ended) => scene.ended(ended),
             Ok(Ok(Returned::Output(output))) => self.checked(output),
             Ok(Ok(Returned::Exited)) => End::Completed(written()),
-            Ok(Ok(Returned::Error(mut failure))) => {
-                failure.hint = scene.refusal_hint();
-                End::Failed(failure)
-            }
+            Ok(Ok(Returned::Error(failure))) => End::Failed(Box::new(scene.gave_up(*failure))),
             Ok(Err(error)) => match scene.classify(&error) {
                 Verdict::Exited => End::Completed(written()),
                 Verdict::Ended(end) => end,
@@ -354,7 +363,7 @@ impl Execution {
         }
     }
 
-    /// The answer while the guest's thread cannot be reached.
+    /// The answer for a guest that never began, or whose thread cannot be reached.
     fn overdue(&self, ended: Ended) -> Outcome {
         self.record();
         self.outcome(self.scene().ended(ended))

@@ -2,19 +2,27 @@
 //!
 //! A guest holds a slot while it computes and gives it back in every wait of a host call and while it is
 //! paused, so fifty tasks that wait for a model do not keep two that compute from running. Among guests
-//! that all want to compute, turns go round: each keeps its slot for a [`QUANTUM`] at least, then the one
-//! whose turn is due first gets it. A turn is due sooner the more urgent the task is, and later turns never
-//! overtake earlier ones for ever: nothing starves.
+//! that all want to compute, turns go round: each keeps its slot for a turn at least, which is a [`QUANTUM`]
+//! of CPU time unless priorities have [`Shares`], then the one whose turn is due first gets it. A turn is due sooner the
+//! more urgent the task is, and later turns never overtake earlier ones for ever: nothing starves.
+//!
+//! Under a cap of the CPU time a slot is not enough: while there is nothing in the [`Bucket`], nobody computes.
+//! A guest that is stopped by that has not had its turn, and keeps its place.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
+use super::cap::{Bucket, thread_cpu_since_last};
+use crate::engine::TICK;
+use crate::protection::Shares;
 use crate::task::Priority;
 
-/// How long a guest computes before it makes room for one that waits.
+/// How long a guest computes before it makes room for one that waits, with a full share.
 pub const QUANTUM: Duration = Duration::from_millis(10);
 
 /// How long a turn may be overtaken by more urgent ones.
@@ -34,8 +42,13 @@ pub struct Slots(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     made: Instant,
+    count: usize,
     /// How many wait, to be read without the lock.
     waiting: AtomicUsize,
+    /// Which cap is set, to be read without the lock; 0 is none.
+    cap: AtomicU64,
+    /// For the pacer: something has changed.
+    changed: Notify,
     state: Mutex<State>,
 }
 
@@ -48,39 +61,139 @@ struct State {
     waiting: BTreeMap<Key, Waker>,
     /// Slots handed to a waiter that has not looked yet.
     granted: HashSet<Key>,
+    /// Keys, and caps, so far.
     next: u64,
+    shares: Shares,
+    bucket: Option<Bucket>,
+}
+
+impl State {
+    /// Until a turn can be paid for.
+    fn wait(&mut self) -> Duration {
+        self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.wait(Instant::now()))
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
 }
 
 impl Slots {
     /// `count` slots, one at least.
     pub fn new(count: usize) -> Slots {
-        let state = State { free: count.max(1), waiting: BTreeMap::new(), granted: HashSet::new(), next: 0 };
+        let count = count.max(1);
+        let state = State {
+            free: count,
+            waiting: BTreeMap::new(),
+            granted: HashSet::new(),
+            next: 0,
+            shares: Shares::FULL,
+            bucket: None,
+        };
         Slots(Arc::new(Shared {
             made: Instant::now(),
+            count,
             waiting: AtomicUsize::new(0),
+            cap: AtomicU64::new(0),
+            changed: Notify::new(),
             state: Mutex::new(state),
         }))
     }
 
     /// One guest's turns, none of which has begun.
     pub fn turns(&self, priority: Priority) -> Turns {
-        Turns { slots: Some(self.clone()), priority, turn: Turn::None }
+        Turns { slots: Some(self.clone()), priority, turn: Turn::None, carry_ns: 0 }
+    }
+
+    /// How long turns that end from now on are, by priority.
+    pub(super) fn set_shares(&self, shares: Shares) {
+        self.state().shares = shares;
+    }
+
+    /// Guests together take at most `percent` of as many cores as there are slots, 1 % at least; none: all of
+    /// it. Says what [`Slots::pace`] has to be run with, unless it runs already.
+    pub(super) fn set_cap(&self, percent: Option<f64>) -> Option<u64> {
+        let percent = percent.filter(|percent| *percent < 100.0);
+        let mut state = self.state();
+        let bucket = percent.map(|percent| Bucket::new(percent.max(1.0), self.0.count, Instant::now()));
+        let before = state.bucket.is_some();
+        state.bucket = bucket;
+        let started = match (before, percent) {
+            (false, Some(_)) => Some(state.number()),
+            _ => None,
+        };
+        match (started, percent) {
+            (Some(number), _) => self.0.cap.store(number, Ordering::Relaxed),
+            (None, None) => self.0.cap.store(0, Ordering::Relaxed),
+            (None, Some(_)) => {}
+        }
+        drop(state);
+        self.hand_out();
+        self.0.changed.notify_waiters();
+        started
+    }
+
+    /// Hands out turns as soon as they can be paid for, until the cap `number` is over.
+    pub(super) async fn pace(self, number: u64) {
+        while self.0.cap.load(Ordering::Relaxed) == number {
+            let changed = self.0.changed.notified();
+            let wait = self.hand_out();
+            let _ = tokio::time::timeout(wait, changed).await;
+        }
+    }
+
+    /// Gives what is free to those who wait, as far as it can be paid for. Says until when nothing else can be.
+    fn hand_out(&self) -> Duration {
+        loop {
+            let mut state = self.state();
+            if state.free == 0 || state.waiting.is_empty() {
+                return Duration::MAX;
+            }
+            match state.wait() {
+                Duration::ZERO => {}
+                wait => return wait,
+            }
+            state.free -= 1;
+            self.pass_on(state);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn cap(&self) -> Option<u64> {
+        Some(self.0.cap.load(Ordering::Relaxed)).filter(|number| *number != 0)
+    }
+
+    /// Takes what this thread has done since the last time out of the bucket.
+    fn charge(&self, state: &mut State) {
+        if let (Some(number), Some(bucket)) = (self.cap(), &mut state.bucket) {
+            bucket.charge(thread_cpu_since_last(number));
+        }
+    }
+
     /// Gives one slot to whoever is due first.
     fn pass_on(&self, mut state: MutexGuard<'_, State>) {
-        match state.waiting.pop_first() {
+        let next = match state.wait() {
+            Duration::ZERO => state.waiting.pop_first(),
+            _ => None,
+        };
+        match next {
             Some((key, waker)) => {
                 self.0.waiting.fetch_sub(1, Ordering::Relaxed);
                 state.granted.insert(key);
                 drop(state);
                 waker.wake();
             }
-            None => state.free += 1,
+            None => {
+                state.free += 1;
+                if !state.waiting.is_empty() {
+                    drop(state);
+                    self.0.changed.notify_waiters();
+                }
+            }
         }
     }
 }
@@ -92,60 +205,107 @@ pub struct Turns {
     slots: Option<Slots>,
     priority: Priority,
     turn: Turn,
+    /// By how much earlier turns were too short (or too long, below zero). Turns end between slices of the
+    /// length of a tick: what one misses, the next makes up for.
+    carry_ns: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Turn {
     None,
-    Waiting(Key),
-    Holding { since: Instant },
+    /// Its turn is not over, but could not be paid for.
+    Stopped(Place),
+    Waiting(Place),
+    Holding(Place),
+}
+
+/// Where in the order a turn is, and how much of it has been had: CPU time, so that a guest whose thread others
+/// keep from running does not lose its turn to them.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    key: Key,
+    had: Duration,
 }
 
 impl Turns {
     /// For a guest that shares its thread with nobody.
     pub fn unlimited() -> Turns {
-        Turns { slots: None, priority: Priority::Medium, turn: Turn::None }
+        Turns { slots: None, priority: Priority::Medium, turn: Turn::None, carry_ns: 0 }
     }
 
     /// Waits for a slot, unless one is held.
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(slots) = &self.slots else { return Poll::Ready(()) };
-        let mut state = match self.turn {
-            Turn::Holding { .. } => return Poll::Ready(()),
-            Turn::None | Turn::Waiting(_) => slots.state(),
-        };
-        let now = Instant::now();
-        match self.turn {
-            Turn::Waiting(key) if state.granted.remove(&key) => {}
-            Turn::Waiting(key) => {
-                if let Some(waker) = state.waiting.get_mut(&key) {
+        if let Turn::Holding(_) = self.turn {
+            return Poll::Ready(());
+        }
+        let mut state = slots.state();
+        let place = match self.turn {
+            Turn::Waiting(place) if state.granted.remove(&place.key) => place,
+            Turn::Waiting(place) => {
+                if let Some(waker) = state.waiting.get_mut(&place.key) {
                     waker.clone_from(cx.waker());
                 }
                 return Poll::Pending;
             }
-            _ if state.free > 0 => state.free -= 1,
-            _ => {
-                let due = now.saturating_duration_since(slots.0.made) + patience(self.priority);
-                let key = (due, state.next);
-                state.next += 1;
-                state.waiting.insert(key, cx.waker().clone());
-                slots.0.waiting.fetch_add(1, Ordering::Relaxed);
-                self.turn = Turn::Waiting(key);
-                return Poll::Pending;
+            turn => {
+                let place = match turn {
+                    Turn::Stopped(place) => place,
+                    _ => {
+                        let due = slots.0.made.elapsed() + patience(self.priority);
+                        Place { key: (due, state.number()), had: Duration::ZERO }
+                    }
+                };
+                // Only under a cap does anybody wait while something is free.
+                if state.free == 0 || !state.waiting.is_empty() || !state.wait().is_zero() {
+                    state.waiting.insert(place.key, cx.waker().clone());
+                    slots.0.waiting.fetch_add(1, Ordering::Relaxed);
+                    self.turn = Turn::Waiting(place);
+                    drop(state);
+                    if slots.cap().is_some() {
+                        slots.0.changed.notify_waiters();
+                    }
+                    return Poll::Pending;
+                }
+                state.free -= 1;
+                place
             }
-        }
-        self.turn = Turn::Holding { since: now };
+        };
+        self.turn = Turn::Holding(place);
         Poll::Ready(())
     }
 
-    /// Whether the guest has had its share and somebody waits.
-    pub fn is_over(&self) -> bool {
-        match (&self.slots, self.turn) {
-            (Some(slots), Turn::Holding { since }) => {
-                slots.0.waiting.load(Ordering::Relaxed) > 0 && since.elapsed() >= QUANTUM
-            }
-            _ => false,
+    /// The guest has computed for a slice that took `time` of the CPU, and `goes_on` if it could at once. Keeps
+    /// the slot if it may.
+    pub fn after_slice(&mut self, time: Duration, goes_on: bool) {
+        let (Some(slots), Turn::Holding(place)) = (&self.slots, &mut self.turn) else { return };
+        if !goes_on {
+            return self.end();
         }
+        place.had += time;
+        let place = *place;
+        let somebody_waits = slots.0.waiting.load(Ordering::Relaxed) > 0;
+        if !somebody_waits && slots.cap().is_none() {
+            return;
+        }
+        let mut state = slots.state();
+        slots.charge(&mut state);
+        let missing = self.missing_ns(state.shares, place.had);
+        if somebody_waits && missing <= nanoseconds(TICK / 2) {
+            let most = nanoseconds(TICK);
+            self.carry_ns = missing.clamp(-most, most);
+            self.turn = Turn::None;
+            slots.pass_on(state);
+        } else if !state.wait().is_zero() {
+            self.turn = Turn::Stopped(place);
+            slots.pass_on(state);
+        }
+    }
+
+    /// What is missing to a whole turn after `had` of it.
+    fn missing_ns(&self, shares: Shares, had: Duration) -> i64 {
+        let length = QUANTUM * u32::from(shares.of(self.priority)) / 100;
+        (nanoseconds(length) + self.carry_ns).saturating_sub(nanoseconds(had))
     }
 
     /// Gives the slot back, or stops waiting for one.
@@ -153,9 +313,13 @@ impl Turns {
         let turn = std::mem::replace(&mut self.turn, Turn::None);
         let Some(slots) = &self.slots else { return };
         match turn {
-            Turn::None => {}
-            Turn::Holding { .. } => slots.pass_on(slots.state()),
-            Turn::Waiting(key) => {
+            Turn::None | Turn::Stopped(_) => {}
+            Turn::Holding(_) => {
+                let mut state = slots.state();
+                slots.charge(&mut state);
+                slots.pass_on(state);
+            }
+            Turn::Waiting(Place { key, .. }) => {
                 let mut state = slots.state();
                 if state.waiting.remove(&key).is_some() {
                     slots.0.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -173,12 +337,20 @@ impl Drop for Turns {
     }
 }
 
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn poll(turns: &mut Turns) -> bool {
         turns.poll_begin(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn holds(turns: &Turns) -> bool {
+        matches!(turns.turn, Turn::Holding(_))
     }
 
     #[test]
@@ -227,11 +399,100 @@ mod tests {
         let slots = Slots::new(1);
         let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
         assert!(poll(&mut a));
-        std::thread::sleep(QUANTUM);
-        assert!(!a.is_over());
+        a.after_slice(QUANTUM * 9, true);
+        assert!(holds(&a));
         assert!(!poll(&mut b));
-        assert!(a.is_over());
-        b.end();
-        assert!(!a.is_over());
+        a.after_slice(TICK, true);
+        assert!(!holds(&a) && poll(&mut b) && !poll(&mut a));
+        b.after_slice(TICK, true);
+        assert!(holds(&b), "half of its turn");
+        b.after_slice(TICK, true);
+        assert!(!holds(&b) && poll(&mut a));
+        a.after_slice(TICK, false);
+        assert!(!holds(&a), "it waits in a host call");
+    }
+
+    #[test]
+    fn turns_are_as_long_as_the_share_on_average() {
+        let slots = Slots::new(1);
+        slots.set_shares(Shares { low: 50, medium: 50, high: 100, critical: 200 });
+        for (priority, share) in [(Priority::Low, 0.5), (Priority::High, 1.0), (Priority::Critical, 2.0)] {
+            for slice in [1, 2, 3, 4, 5].map(Duration::from_millis) {
+                let (turns, mut had) = (60, Duration::ZERO);
+                let mut guest = slots.turns(priority);
+                for _ in 0..turns {
+                    let mut turn = Duration::ZERO;
+                    loop {
+                        turn += slice;
+                        let missing = guest.missing_ns(slots.state().shares, turn);
+                        if missing <= nanoseconds(TICK / 2) {
+                            guest.carry_ns = missing;
+                            break;
+                        }
+                    }
+                    had += turn;
+                }
+                let average = had.as_secs_f64() / (QUANTUM * turns).as_secs_f64();
+                assert!((average - share).abs() < 0.02, "{priority:?}, slices of {slice:?}: {average}");
+            }
+        }
+    }
+
+    /// A cap that is far from having been paid for.
+    fn in_debt(slots: &Slots) {
+        slots.set_cap(Some(50.0));
+        slots.state().bucket.as_mut().unwrap().charge(Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn what_cannot_be_paid_for_stops_and_keeps_its_place() {
+        let slots = Slots::new(1);
+        let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
+        assert!(poll(&mut a) && !poll(&mut b));
+        in_debt(&slots);
+        a.after_slice(TICK, true);
+        assert!(!holds(&a) && !poll(&mut a) && !poll(&mut b), "the slot is free, but there is no time");
+        slots.set_cap(None);
+        assert!(!poll(&mut b) && poll(&mut a), "its turn was not over");
+        a.end();
+        assert!(poll(&mut b));
+    }
+
+    #[test]
+    fn under_a_cap_a_guest_stops_although_nobody_waits() {
+        let slots = Slots::new(2);
+        let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
+        assert!(poll(&mut a));
+        in_debt(&slots);
+        a.after_slice(TICK, true);
+        assert!(!holds(&a) && !poll(&mut b));
+        assert!(!poll(&mut a));
+        assert!(slots.hand_out() > Duration::from_secs(60), "nothing to hand out for long");
+        drop(b);
+        // In time it is paid for, and found by the pacer.
+        slots.state().bucket = Some(Bucket::new(50.0, 2, Instant::now()));
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!poll(&mut a), "only the pacer hands out");
+        assert_eq!(slots.hand_out(), Duration::MAX, "nobody waits any more");
+        assert!(poll(&mut a));
+    }
+
+    #[test]
+    fn the_pacer_runs_once_for_a_cap() {
+        let slots = Slots::new(1);
+        assert!(slots.set_cap(None).is_none() && slots.set_cap(Some(100.0)).is_none());
+        let first = slots.set_cap(Some(75.0)).expect("a pacer");
+        assert_eq!(slots.set_cap(Some(85.0)), None, "the same");
+        assert_eq!(slots.set_cap(None), None);
+        let second = slots.set_cap(Some(75.0)).expect("another pacer");
+        assert_ne!(first, second);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            slots.clone().pace(first).await;
+            let pacer = tokio::spawn(slots.clone().pace(second));
+            tokio::task::yield_now().await;
+            slots.set_cap(None);
+            tokio::time::timeout(Duration::from_secs(10), pacer).await.expect("it ends").unwrap();
+        });
     }
 }

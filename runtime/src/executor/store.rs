@@ -1,6 +1,8 @@
 //! The store of one task: its data, and the one function that applies every limit to it.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use wasmtime::component::Linker;
 use wasmtime::{CallHook, Store, StoreContextMut, Trap, UpdateDeadline};
@@ -36,11 +38,10 @@ pub struct Ctx {
 const GIVES_UP_WITHIN: u64 = 10_000_000 + FUEL_INTERVAL;
 
 impl Ctx {
-    pub(super) fn new(ledger: Arc<Ledger>, host: HostCtx) -> Ctx {
-        let limits = ledger.limits();
-        let result_carry = limits.get(Budget::OutputBytes).saturating_add(RESULT_OVERHEAD);
+    pub(super) fn new(ledger: Arc<Ledger>, host: HostCtx, limiter: Limiter) -> Ctx {
+        let result_carry = ledger.limits().get(Budget::OutputBytes).saturating_add(RESULT_OVERHEAD);
         Ctx {
-            limiter: Limiter::new(limits),
+            limiter,
             result_carry: usize::try_from(result_carry).unwrap_or(usize::MAX),
             ledger,
             host,
@@ -75,7 +76,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>>
 /// Makes the store of one task, with every limit applied that a store can hold. The others are the
 /// ledger's (host functions spend from it), the engine's (the stack) and `control`'s timer.
 pub(super) fn new(engine: &wasmtime::Engine, ctx: Ctx, control: Control) -> wasmtime::Result<Store<Ctx>> {
-    let ledger = ctx.ledger.clone();
+    let [ledger, seen] = [ctx.ledger.clone(), ctx.ledger.clone()];
     let limits = *ledger.limits();
     let mut store = Store::new(engine, ctx);
 
@@ -84,10 +85,11 @@ pub(super) fn new(engine: &wasmtime::Engine, ctx: Ctx, control: Control) -> wasm
     store.fuel_async_yield_interval(Some(FUEL_INTERVAL))?;
     // wall_ms, while the guest computes
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
+    store.epoch_deadline_callback(move |mut store| {
         control.check()?;
-        control.yielded();
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        // Who looks on sees what it has used, as far as it is known.
+        record(&mut store, &seen)?;
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
     });
     // memory_bytes, memories, table_elements, tables, instances
     store.limiter(|ctx| &mut ctx.limiter);
@@ -100,6 +102,19 @@ pub(super) fn new(engine: &wasmtime::Engine, ctx: Ctx, control: Control) -> wasm
     // host_calls, host_call_bytes, output_bytes
     store.call_hook(move |store, hook| boundary(store, hook, &ledger));
     Ok(store)
+}
+
+/// Comes up for air: woken at once, by which `Control` knows that the guest waits for nothing.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Runs whenever execution crosses between guest and host.
@@ -134,12 +149,9 @@ fn boundary(mut store: StoreContextMut<'_, Ctx>, hook: CallHook, ledger: &Ledger
     Ok(())
 }
 
-/// Brings into the ledger what the store counts by itself.
+/// Brings into the ledger the fuel, which the store counts by itself.
 pub(super) fn record(store: &mut StoreContextMut<'_, Ctx>, ledger: &Ledger) -> wasmtime::Result<()> {
     let left = store.get_fuel()?;
     ledger.record(Budget::Fuel, ledger.limits().get(Budget::Fuel).saturating_sub(left));
-    let limiter = &store.data().limiter;
-    ledger.record(Budget::MemoryBytes, limiter.memory_bytes());
-    ledger.record(Budget::TableElements, limiter.table_elements());
     Ok(())
 }

@@ -45,3 +45,41 @@ impl Drop for GuestThreads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What `stat` of /proc says of a thread: its name and its niceness.
+    fn name_and_nice(path: &str) -> (String, i32) {
+        let stat = std::fs::read_to_string(path).unwrap();
+        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        // From field 3, the state; the niceness is field 19.
+        (name.to_owned(), rest.split_whitespace().nth(16).unwrap().parse().unwrap())
+    }
+
+    #[test]
+    fn guests_threads_are_nicer_than_the_others() {
+        let (_, ours) = name_and_nice("/proc/thread-self/stat");
+        let threads = GuestThreads::start(2).unwrap();
+        let guests = threads.handle().unwrap();
+        let (tell, told) = mpsc::channel();
+        // Two that wait for each other, so that each has a thread of its own.
+        let both = std::sync::Arc::new(std::sync::Barrier::new(2));
+        for _ in 0..2 {
+            let (tell, both) = (tell.clone(), both.clone());
+            guests.spawn(async move {
+                both.wait();
+                tell.send(name_and_nice("/proc/thread-self/stat")).unwrap();
+            });
+        }
+        for _ in 0..2 {
+            let (name, nice) = told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!((name.as_str(), nice), ("guest", (ours + NICE).min(19)));
+        }
+        assert_eq!(name_and_nice("/proc/thread-self/stat").1, ours, "only they are");
+    }
+}

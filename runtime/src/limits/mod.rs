@@ -9,6 +9,7 @@
 mod budget;
 mod ledger;
 mod limiter;
+mod machine_memory;
 mod mode;
 mod policy;
 mod request;
@@ -16,6 +17,7 @@ mod request;
 pub use budget::{Bounds, Budget};
 pub use ledger::{Exhausted, Ledger, Reservation};
 pub use limiter::{Limiter, Refusal};
+pub use machine_memory::MachineMemory;
 pub use mode::{Mode, UnknownMode};
 pub use policy::{Policy, Rule};
 pub use request::{Error, Limits, Requested};

@@ -14,7 +14,8 @@ use crate::task::Priority;
 /// Share of the memory that no new task and no growth may take, in percent.
 pub const RESERVE_PERCENT: u64 = 5;
 
-/// How much of a full slice of time a task gets in its turn, by priority, in percent.
+/// How long a task's turn to compute is, by priority, in percent of a usual one. Not below 50: a turn is no shorter
+/// than the time after which a guest comes up for air, which is half of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Shares {
     /// `low`
@@ -28,7 +29,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Everybody's slices are whole.
+    /// Everybody's turns are the usual ones.
     pub const FULL: Shares = Shares { low: 100, medium: 100, high: 100, critical: 100 };
 
     /// The share of one.
@@ -60,7 +61,7 @@ pub enum Admission {
 pub struct Stance {
     /// What guests together may take of the processors, in percent; none is all of them.
     pub cpu_cap_percent: Option<f64>,
-    /// Slices of time.
+    /// Turns to compute.
     pub shares: Shares,
     /// Tasks below this priority are paused at their next yield.
     pub paused_below: Option<Priority>,
@@ -102,7 +103,7 @@ pub enum Action {
         /// In percent; none is all of them.
         percent: Option<f64>,
     },
-    /// Slices of time from now on.
+    /// Turns to compute from now on.
     SetShares(Shares),
     /// Tasks below `below` are paused at their next yield; with another `below` before, the others go on.
     Pause {

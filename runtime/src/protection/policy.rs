@@ -163,9 +163,9 @@ fn stance(rules: &Rules, held: &Each<Held>) -> Stance {
     }
     match cpu {
         Level::Normal => {}
-        Level::Elevated => stance.shares = Shares { low: 25, medium: 50, ..Shares::FULL },
+        Level::Elevated => stance.shares = Shares { low: 50, medium: 100, high: 200, critical: 200 },
         Level::Critical => {
-            stance.shares = Shares { low: 25, medium: 50, high: 50, ..Shares::FULL };
+            stance.shares = Shares { low: 50, medium: 50, high: 100, critical: 200 };
             stance.paused_below = Some(Priority::High);
             stance.held_back_below = Some(Priority::Medium);
         }

@@ -39,7 +39,7 @@ pub enum FailureKind {
     CapabilityDenied,
     /// A service behind a capability failed or was not there.
     UpstreamUnavailable,
-    /// The machine ran short of memory and this task was chosen to end.
+    /// The machine was short of memory: the task was chosen to end, or gave up after a refused growth.
     MachineMemory,
     /// The runtime's own fault.
     HostError,

@@ -275,14 +275,14 @@ fn what_follows_is_what_the_table_says() {
     let cap = Action::CapGuests { percent: Some(75.0) };
     assert_eq!(
         actions(Mode::Dev, Resource::Cpu, 25.0),
-        [level(), cap.clone(), Action::SetShares(Shares { low: 25, medium: 50, high: 100, critical: 100 })]
+        [level(), cap.clone(), Action::SetShares(Shares { low: 50, medium: 100, high: 200, critical: 200 })]
     );
     assert_eq!(
         actions(Mode::Dev, Resource::Cpu, 26.0),
         [
             level(),
             cap,
-            Action::SetShares(Shares { low: 25, medium: 50, high: 50, critical: 100 }),
+            Action::SetShares(Shares { low: 50, medium: 50, high: 100, critical: 200 }),
             Action::HoldBack { below: Priority::Medium },
             Action::Pause { below: Priority::High },
         ]
