@@ -245,6 +245,8 @@ class Task:
             raise TaskFailed(self.record)
         if not {"result", "result_text", "result_base64"} & self.record.keys():
             self.refresh()  # lists leave the output out
+        if self.record.get("output_removed"):
+            self.output()  # says why there is none
         if "result_base64" in self.record:
             return base64.b64decode(self.record["result_base64"])
         return self.record["result"] if "result" in self.record else self.record["result_text"]

@@ -35,6 +35,11 @@ impl Disk {
         Disk { dir, mounted: false }
     }
 
+    /// Whether it is a file system of its own. One that is pretended is so for a server only.
+    pub fn is_real(&self) -> bool {
+        self.mounted
+    }
+
     /// Where a server's data goes.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")

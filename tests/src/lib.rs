@@ -5,6 +5,7 @@ pub mod disk;
 pub mod power_cut;
 pub mod random;
 pub mod server;
+pub mod usage;
 pub mod wire;
 pub mod wrong_clock;
 

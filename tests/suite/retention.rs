@@ -13,23 +13,36 @@ use omnimind::task_store::{DataDir, Inserted, Query, Retention, SqliteStore, Tas
 use omnimind_tests::block_on;
 use omnimind_tests::server::scratch;
 
-const TENANT: &str = "default";
+pub const TENANT: &str = "default";
 const NO_BOUND: Retention = Retention { age: Duration::MAX, tasks: u64::MAX, bytes: u64::MAX };
 
-struct Kept {
-    dir: PathBuf,
-    store: SqliteStore,
+/// A store of its own for a test.
+pub struct Kept {
+    pub dir: PathBuf,
+    pub store: SqliteStore,
 }
 
 impl Kept {
-    fn new() -> Kept {
-        let dir = scratch("retention");
+    pub fn new() -> Kept {
+        Kept::at(scratch("retention"))
+    }
+
+    /// The same in this directory.
+    pub fn at(dir: PathBuf) -> Kept {
         let store = SqliteStore::open(DataDir::open(&dir).expect("a directory")).expect("a store");
         Kept { dir, store }
     }
 
     /// A task with this input that has not ended.
-    fn submit(&self, input: &[u8]) -> Task {
+    pub fn submit(&self, input: &[u8]) -> Task {
+        let task = self.task();
+        let inserted = block_on(self.store.insert(&task, input.into(), None));
+        assert_eq!(inserted, Ok(Inserted::New));
+        task
+    }
+
+    /// A task that is not stored.
+    pub fn task(&self) -> Task {
         let spec = Spec {
             component: "c".into(),
             digest: Digest::of(b"c"),
@@ -46,15 +59,16 @@ impl Kept {
         };
         let now = Timestamp::now();
         let state = State::submitted(now);
-        let task =
-            Task { id: TaskId::generate(), tenant: TENANT.into(), created: now, spec: Arc::new(spec), state };
-        let inserted = block_on(self.store.insert(&task, input.into(), None));
-        assert_eq!(inserted, Ok(Inserted::New));
-        task
+        Task { id: TaskId::generate(), tenant: TENANT.into(), created: now, spec: Arc::new(spec), state }
     }
 
     /// The same, and ended at this time, in milliseconds of Unix time.
-    fn ended(&self, input: &[u8], output: &[u8], at_ms: i64) -> TaskId {
+    pub fn ended(&self, input: &[u8], output: &[u8], at_ms: i64) -> TaskId {
+        self.ended_with_log(input, output, Log::default(), at_ms)
+    }
+
+    /// The same with a log.
+    pub fn ended_with_log(&self, input: &[u8], output: &[u8], log: Log, at_ms: i64) -> TaskId {
         let mut task = self.submit(input);
         let at = Timestamp::from_millisecond(at_ms).expect("a time");
         task.state.start(at);
@@ -63,7 +77,7 @@ impl Kept {
         let end = End::Completed(output.to_vec());
         task.state.end(at, &end, receipt, &task.spec.retry, 0.0);
         let output = Some(output.into());
-        block_on(self.store.finish(TENANT, task.id, &task.state, output, Log::default())).expect("room");
+        block_on(self.store.finish(TENANT, task.id, &task.state, output, log)).expect("room");
         task.id
     }
 
@@ -85,7 +99,7 @@ impl Kept {
         tasks.iter().map(|task| task.id).collect()
     }
 
-    fn blobs(&self) -> usize {
+    pub fn blobs(&self) -> usize {
         std::fs::read_dir(self.dir.join("blobs")).expect("a directory").count()
     }
 }

@@ -11,14 +11,22 @@
 //! artefacts/ENGINE/HEX.cwasm             the artefact; never truncated or rewritten, only unlinked
 //! artefacts/ENGINE/HEX.json              its seal
 //! artefacts/ENGINE/HEX.refused.json      why there is none, for an hour
+//! artefacts/UUID.tmp                     what is being written, locked by whoever writes
 //! ```
+//!
+//! All together they keep to a number of bytes: what was loaded longest ago goes first. When that was, its
+//! time of modification says, set at each load; the time of access is not kept on many file systems.
 
+mod prune;
+
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
@@ -33,11 +41,17 @@ use crate::task::Digest;
 /// How long a refusal is remembered.
 const REMEMBER: Duration = Duration::from_secs(3600);
 
+/// Bytes that all artefacts together may take. A large component's is 50 MB, most have less than one.
+const MAX_BYTES: u64 = 4 << 30;
+
 /// The directory of artefacts.
 #[derive(Debug)]
 pub struct Artefacts {
     root: PathBuf,
     key: [u8; 32],
+    max_bytes: u64,
+    /// Bytes there, as of the last look and what was written since.
+    bytes: AtomicU64,
 }
 
 /// What is known of an artefact besides its code.
@@ -80,11 +94,15 @@ impl Found {
 }
 
 impl Artefacts {
-    /// Opens the directory `root`, or makes it.
+    /// Opens the directory `root`, or makes it. What killed processes left there goes, and what is too much.
     ///
     /// # Errors
     /// It cannot be made or is readable by others.
     pub fn open(root: PathBuf) -> std::io::Result<Artefacts> {
+        Artefacts::open_up_to(root, MAX_BYTES)
+    }
+
+    fn open_up_to(root: PathBuf, max_bytes: u64) -> std::io::Result<Artefacts> {
         private::dir(&root)?;
         let metadata = fs::symlink_metadata(&root)?;
         let private = metadata.permissions().mode() & 0o077 == 0;
@@ -95,8 +113,9 @@ impl Artefacts {
             ));
         }
         let key = key(&root)?;
-        sweep(&root)?;
-        Ok(Artefacts { root, key })
+        let artefacts = Artefacts { root, key, max_bytes, bytes: AtomicU64::new(0) };
+        artefacts.prune(max_bytes, &HashSet::new())?;
+        Ok(artefacts)
     }
 
     /// The artefact of `digest` for the engine called `engine`, if it is there and intact. A damaged
@@ -111,6 +130,8 @@ impl Artefacts {
             && let Ok(stored) = blake3::Hash::from_hex(&mac)
             && self.mac(engine, digest, &about, &file)? == stored
         {
+            // It was used now. A cache that cannot be written to is not pruned either.
+            let _ = file.set_modified(SystemTime::now());
             return Ok(Some(Found { file, about }));
         }
         tracing::warn!(%digest, "a damaged artefact is removed and will be compiled again");
@@ -122,16 +143,19 @@ impl Artefacts {
     pub fn scratch(&self) -> std::io::Result<Scratch> {
         let path = self.root.join(format!("{}.tmp", uuid::Uuid::now_v7()));
         let file = private::file(&path)?;
+        file.lock()?;
         Ok(Scratch { path, file })
     }
 
-    /// Seals what was compiled into `scratch` and gives it its name.
+    /// Seals what was compiled into `scratch` and gives it its name. Of the others those that are not
+    /// `in_use` make room for it, where there is too much.
     pub fn keep(
         &self,
         engine: &str,
         digest: &Digest,
         about: About,
         scratch: Scratch,
+        in_use: impl FnOnce() -> HashSet<Digest>,
     ) -> std::io::Result<Found> {
         private::dir(&self.root.join(engine))?;
         let mac = self.mac(engine, digest, &about, &scratch.file)?.to_hex().to_string();
@@ -140,6 +164,12 @@ impl Artefacts {
         // The seal comes first: an artefact is looked for by its own name.
         self.write(&self.file(engine, digest, "json"), &seal)?;
         fs::rename(&scratch.path, self.file(engine, digest, "cwasm"))?;
+        let written = prune::taken(&scratch.file.metadata()?);
+        if self.bytes.fetch_add(written, Ordering::Relaxed).saturating_add(written) > self.max_bytes {
+            let mut in_use = in_use();
+            in_use.insert(*digest);
+            self.prune(self.max_bytes, &in_use)?;
+        }
         Ok(Found { file: scratch.file.try_clone()?, about })
     }
 
@@ -156,7 +186,10 @@ impl Artefacts {
         private::dir(&self.root.join(engine))?;
         let until = unix_seconds().saturating_add(REMEMBER.as_secs());
         let note = serde_json::to_vec(&Remembered { refusal: refusal.clone(), until_unix_s: until })?;
-        self.write(&self.file(engine, digest, "refused.json"), &note)
+        let path = self.file(engine, digest, "refused.json");
+        self.write(&path, &note)?;
+        self.bytes.fetch_add(prune::taken(&fs::metadata(path)?), Ordering::Relaxed);
+        Ok(())
     }
 
     /// The refusal remembered for `digest`, if it is not an hour old.
@@ -272,26 +305,6 @@ fn open_ours(path: &Path) -> std::io::Result<File> {
         return Err(std::io::Error::new(ErrorKind::PermissionDenied, message));
     }
     Ok(file)
-}
-
-/// Removes what a process that was killed left behind, and refusals that are no longer remembered.
-/// Nobody writes to one file for an hour.
-fn sweep(root: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sweep(&entry.path())?;
-            continue;
-        }
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let scratch = name.ends_with(".tmp") || name.ends_with(".refused.json");
-        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
-        if scratch && matches!(age, Ok(Ok(age)) if age > REMEMBER) {
-            absent(fs::remove_file(entry.path()))?;
-        }
-    }
-    Ok(())
 }
 
 fn unix_seconds() -> u64 {

@@ -18,9 +18,10 @@ mod settings;
 mod ticker;
 pub mod worker;
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use lru::LruCache;
@@ -108,6 +109,8 @@ pub struct Engines {
     artefacts: Artefacts,
     compiler: Compiler,
     loaded: Mutex<LruCache<Digest, Arc<Component>>>,
+    /// Those that somebody has, in `loaded` or elsewhere.
+    alive: Mutex<HashMap<Digest, Weak<Component>>>,
     /// One compilation at a time: each may use all cores and gigabytes.
     compiling: Arc<tokio::sync::Mutex<()>>,
 }
@@ -124,6 +127,7 @@ impl Engines {
             artefacts,
             compiler: Compiler::new(settings.worker.clone()),
             loaded: Mutex::new(LruCache::new(MAX_LOADED)),
+            alive: Mutex::default(),
             compiling: Arc::default(),
             settings,
         })
@@ -206,7 +210,7 @@ impl Engines {
         let name = self.folder(flavour);
         let compiled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let about = About { core_instances, compiled_ms, size: bytes.len() as u64 };
-        let found = self.artefacts.keep(&name, &digest, about, scratch).map_err(storing)?;
+        let found = self.artefacts.keep(&name, &digest, about, scratch, || self.in_use()).map_err(storing)?;
         self.load(digest, flavour, &found).inspect_err(|refusal| {
             if refusal.code == Code::Internal {
                 return;
@@ -241,7 +245,38 @@ impl Engines {
         let component = Component { digest, flavour, code, core_instances, compiled_ms, size };
         let component = Arc::new(component);
         self.loaded().put(digest, component.clone());
+        let mut alive = self.alive();
+        alive.retain(|_, component| component.strong_count() > 0);
+        alive.insert(digest, Arc::downgrade(&component));
         Ok(component)
+    }
+
+    /// Removes artefacts from the disk until they take no more than `keep` bytes, those first that were used
+    /// longest ago, and none of a component that somebody has loaded. Returns the bytes that it freed. Blocks.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or not written to.
+    pub fn prune_artefacts(&self, keep: u64) -> std::io::Result<u64> {
+        self.artefacts.prune(keep, &self.in_use())
+    }
+
+    /// Lets go of the components that are kept loaded in case that they are asked for. Who has one keeps it.
+    pub fn shrink(&self) {
+        self.loaded().clear();
+    }
+
+    /// Components that are loaded.
+    fn in_use(&self) -> HashSet<Digest> {
+        let alive = self.alive();
+        alive
+            .iter()
+            .filter(|(_, component)| component.strong_count() > 0)
+            .map(|(digest, _)| *digest)
+            .collect()
+    }
+
+    fn alive(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Weak<Component>>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The artefact folder of an engine. Both are of one version and one set of compiler settings, so the

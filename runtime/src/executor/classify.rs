@@ -223,10 +223,12 @@ impl Scene<'_> {
     fn carry_full(&self) -> Failure {
         let left = self.ledger.remaining(Budget::HostCallBytes);
         let message = format!(
-            "one host call carried more than it may: {left} bytes of host_call_bytes are left, and 128 MiB is the most for one call"
+            "one host call carried more than it may: {left} bytes of host_call_bytes are left, and one call carries at most 128 MiB, or 10 MiB and a third of the memory that the task has not taken"
         );
         let mut failure = self.limit(FailureKind::HostcallLimit, Budget::HostCallBytes, None, message);
-        failure.hint = Some("pass the data in smaller pieces, or raise limits.host_call_bytes".into());
+        failure.hint = Some(
+            "pass the data in smaller pieces, or raise limits.host_call_bytes or limits.memory_bytes".into(),
+        );
         failure
     }
 

@@ -14,6 +14,9 @@ use crate::limits::{Budget, Ledger, Limiter, Refusal};
 /// Most bytes that one host call may carry out of the guest.
 const HOST_CALL_CARRY: u64 = 128 << 20;
 
+/// What a byte that is carried may cost the host: text in another encoding becomes longer, in a buffer that grows.
+const COST_OF_CARRY: u64 = 3;
+
 /// Room beside the output itself in what `run` returns.
 const RESULT_OVERHEAD: u64 = 64 << 10;
 
@@ -122,9 +125,10 @@ fn boundary(mut store: StoreContextMut<'_, Ctx>, hook: CallHook, ledger: &Ledger
     match hook {
         CallHook::CallingWasm => {}
         CallHook::CallingHost => {
-            let carry = ledger.remaining(Budget::HostCallBytes).min(HOST_CALL_CARRY);
-            store.set_hostcall_fuel(usize::try_from(carry)?);
             record(&mut store, ledger)?;
+            let carry = ledger.remaining(Budget::HostCallBytes).min(HOST_CALL_CARRY);
+            let carry = carry.min(ledger.room_for_a_call() / COST_OF_CARRY);
+            store.set_hostcall_fuel(usize::try_from(carry)?);
         }
         CallHook::ReturningFromHost => {
             // Growing is a call of the host too, so this is the moment after a refusal.

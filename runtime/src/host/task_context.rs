@@ -184,6 +184,12 @@ impl task_context::Host for TaskContextView<'_> {
     async fn load_checkpoint(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         let size = self.task.journal.checkpoint_size(&name).unwrap_or(0);
         self.carry(name.len().saturating_add(usize::try_from(size)?))?;
+        let room = self.ledger.room_for_a_call();
+        if size > room {
+            let budget = Budget::MemoryBytes.name().to_owned();
+            let exhausted = types::BudgetExhausted { budget, requested: size, remaining: room };
+            return Ok(Err(Error::BudgetExhausted(exhausted)));
+        }
         Ok(self.load(&name).await)
     }
 

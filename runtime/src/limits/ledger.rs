@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::budget::PerBudget;
 use super::{Budget, Limits};
 
+/// What the host may take for one call beside the memory that the task may have anyway.
+const ROOM_FOR_A_CALL: u64 = 30 << 20;
+
 /// Counters of one task, one for each [`Budget`].
 #[derive(Debug)]
 pub struct Ledger {
@@ -59,6 +62,12 @@ impl Ledger {
     /// What is left of `budget`.
     pub fn remaining(&self, budget: Budget) -> u64 {
         self.limits.get(budget).saturating_sub(self.used(budget))
+    }
+
+    /// Bytes that the host may take for one call of the task: those of its memory that it has not taken, and a
+    /// little. So a task and its calls never take much more than `memory_bytes`.
+    pub fn room_for_a_call(&self) -> u64 {
+        self.remaining(Budget::MemoryBytes).saturating_add(ROOM_FOR_A_CALL)
     }
 
     /// Sets `amount` of `budget` aside, or refuses without spending anything.

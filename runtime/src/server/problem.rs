@@ -71,6 +71,11 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", what)
     }
 
+    /// `410 removed`: it was there.
+    pub fn removed(what: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::GONE, "removed", what)
+    }
+
     /// `409 conflict`
     pub fn conflict(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", detail)

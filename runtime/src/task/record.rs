@@ -75,6 +75,9 @@ pub struct Record {
     /// The output, where it is neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_base64: Option<String>,
+    /// Whether it had an output that was removed since, because the disk was nearly full.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_removed: bool,
     /// Why it failed, if it did.
     pub failure: Option<Box<Failure>>,
     /// What it cost.
@@ -103,6 +106,7 @@ impl Record {
             result: None,
             result_text: None,
             result_base64: None,
+            output_removed: state.output_removed,
             failure: state.failure.clone(),
             receipt: state.receipt.clone(),
             metadata: spec.metadata.clone(),

@@ -149,6 +149,8 @@ pub struct State {
     pub receipt: Option<Arc<Receipt>>,
     /// Bytes of output, once there is one.
     pub output_bytes: Option<u64>,
+    /// Whether the output was removed since, because the disk was nearly full.
+    pub output_removed: bool,
     /// What happened, oldest first.
     pub history: Vec<Happened>,
 }
@@ -178,6 +180,7 @@ impl State {
             failure: None,
             receipt: None,
             output_bytes: None,
+            output_removed: false,
             history: Vec::with_capacity(3),
         };
         state.note(now, What::Submitted, None);

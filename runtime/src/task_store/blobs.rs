@@ -128,15 +128,19 @@ impl Blobs {
         Ok(bytes)
     }
 
+    /// Bytes of a blob; 0 if it is not there.
+    pub fn len(&self, hash: &Hash) -> u64 {
+        fs::metadata(self.path(hash)).map_or(0, |found| found.len())
+    }
+
     /// Removes one blob, unless it is pinned; returns how many bytes that freed.
     pub fn remove(&self, hash: &Hash) -> u64 {
         let pins = self.pins();
         if pins.contains_key(hash) {
             return 0;
         }
-        let path = self.path(hash);
-        let bytes = fs::metadata(&path).map_or(0, |found| found.len());
-        match fs::remove_file(&path) {
+        let bytes = self.len(hash);
+        match fs::remove_file(self.path(hash)) {
             Ok(()) => bytes,
             Err(error) => {
                 tracing::debug!(%error, "a blob that was to be removed");

@@ -17,7 +17,7 @@ use crate::task::{Digest, Log, Priority, Spec, State, Status, Task, TaskId};
 
 pub use data_dir::{DataDir, DataDirError};
 pub use memory::MemoryStore;
-pub use sqlite::{OpenError, Retention, SqliteStore, maintenance};
+pub use sqlite::{Freed, OpenError, Retention, Spared, SqliteStore, maintenance};
 
 /// A store refused or failed. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

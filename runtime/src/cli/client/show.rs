@@ -68,6 +68,7 @@ fn output(record: &Record, flags: &str) -> Option<String> {
         (Some(json), ..) => (json.get(), ""),
         (_, Some(text), _) => (text.as_str(), ""),
         (.., Some(base64)) => (base64.as_str(), "base64 "),
+        _ if record.output_removed => ("removed, because the disk was nearly full", ""),
         _ => return None,
     };
     let more = match text.chars().count() > MAX_OUTPUT {

@@ -42,6 +42,9 @@ pub async fn output(
         let status = task.state.status.name();
         return Err(Problem::not_found(format!("the task has no output: it is {status}")));
     }
+    if task.state.output_removed {
+        return Err(Problem::removed("the task's output was removed, because the disk was nearly full"));
+    }
     let place = place(&app, &task)?;
     let output = app.scheduler.store_of(&task).output(tenant, task.id).await?.unwrap_or_default();
     Ok(heavy(output.len(), || {

@@ -15,6 +15,7 @@ mod readers;
 mod retention;
 mod rows;
 mod schema;
+mod space;
 mod writer;
 
 use std::fs;
@@ -26,6 +27,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Params};
 
 pub use retention::Retention;
+pub use space::{Freed, Spared};
 
 use super::blobs::{Blobs, Hash};
 use super::data_dir::DataDir;
@@ -75,6 +77,8 @@ pub struct SqliteStore {
     health: Arc<Health>,
     writer: Writer,
     readers: Readers,
+    /// Of pruning for space.
+    progress: tokio::sync::Mutex<space::Progress>,
     // Released last.
     _dir: DataDir,
 }
@@ -110,7 +114,8 @@ impl SqliteStore {
         let health = Arc::new(Health::default());
         let readers = Readers::open(&path).map_err(|error| unusable(error.to_string()))?;
         let writer = Writer::start(db, health.clone()).map_err(|error| unusable(error.to_string()))?;
-        Ok(SqliteStore { blobs, health, writer, readers, _dir: dir })
+        let progress = tokio::sync::Mutex::new((Spared::default(), i64::MIN));
+        Ok(SqliteStore { blobs, health, writer, readers, progress, _dir: dir })
     }
 
     /// Tasks that had not ended when the last process did, oldest first.
@@ -422,9 +427,7 @@ impl TaskStore for SqliteStore {
 
     async fn log(&self, tenant: &str, id: TaskId) -> Result<Option<Log>, Error> {
         let head = "SELECT log_head, log_head_blob FROM tasks WHERE tenant = ? AND id = ?";
-        let Some(head) = self.value(head, (tenant.to_owned(), *id.as_bytes())).await? else {
-            return Ok(None);
-        };
+        let head = self.value(head, (tenant.to_owned(), *id.as_bytes())).await?;
         let tail = "SELECT log_tail, log_tail_blob FROM tasks WHERE tenant = ? AND id = ?";
         let tail = self.value(tail, (tenant.to_owned(), *id.as_bytes())).await?.unwrap_or_default();
         let tenant = tenant.to_owned();
@@ -432,8 +435,9 @@ impl TaskStore for SqliteStore {
             let dropped = "SELECT log_dropped FROM tasks WHERE tenant = ? AND id = ?";
             db.query_row(dropped, (tenant, id.as_bytes()), |row| row.get::<_, Option<i64>>(0)).optional()
         });
-        let dropped = dropped.await?.flatten().unwrap_or(0).unsigned_abs();
-        Ok(Some(Log { head, tail, dropped }))
+        // Of a log that was removed, what is left is how long it was.
+        let dropped = dropped.await?.flatten().map(i64::unsigned_abs);
+        Ok(dropped.map(|dropped| Log { head: head.unwrap_or_default(), tail, dropped }))
     }
 
     async fn save_checkpoint(

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::super::Error;
+use super::schema::PATIENCE;
 
 /// Reads that run at one time.
 const READERS: usize = 4;
@@ -22,12 +23,30 @@ impl Readers {
     pub fn open(path: &Path) -> rusqlite::Result<Readers> {
         let connection = |_| {
             let db = open_read_only(path)?;
-            db.pragma_update(None, "cache_size", -4096)?;
-            db.busy_timeout(std::time::Duration::from_secs(5))?;
+            db.pragma_update(None, "cache_size", -1024)?;
+            db.busy_timeout(PATIENCE)?;
             Ok(db)
         };
         let idle = (0..READERS).map(connection).collect::<rusqlite::Result<Vec<_>>>()?;
         Ok(Readers { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)) })
+    }
+
+    /// Runs `work` on each of them, elsewhere, once none of them reads.
+    pub async fn each(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let all = self.turns.clone().acquire_many_owned(READERS as u32).await.map_err(|_| Error::Closed)?;
+        let idle = self.idle.clone();
+        let each = tokio::task::spawn_blocking(move || {
+            let done = idle.lock().unwrap_or_else(PoisonError::into_inner).iter().try_for_each(work);
+            drop(all);
+            done
+        });
+        match each.await {
+            Ok(done) => done.map_err(|error| Error::Unreadable(error.to_string())),
+            Err(error) => Err(Error::Unreadable(error.to_string())),
+        }
     }
 
     /// Runs `work` on one of them, elsewhere.

@@ -78,15 +78,7 @@ impl SqliteStore {
         }
         self.sweep().await?;
         if removed > 0 {
-            // Empty pages go back to the file system, some at a time.
-            // The pragma frees one page for each row that is taken from it.
-            let free = |db: &Connection| {
-                let mut vacuum = db.prepare("PRAGMA incremental_vacuum(2000)")?;
-                let mut freed = vacuum.query([])?;
-                while freed.next()?.is_some() {}
-                Ok(())
-            };
-            self.writer.write(free).await?;
+            self.give_back_pages().await?;
         }
         Ok(removed)
     }
@@ -120,7 +112,7 @@ impl SqliteStore {
         };
         // Between two transactions: in one, a row that seemed to be gone could come back. Whoever is about
         // to name a blob has it pinned, or has named it.
-        let remove = move |(unused, bytes): &mut (Vec<Hash>, u64)| {
+        let remove = move |(unused, bytes): &mut (Vec<Hash>, u64), _: &Connection| {
             *bytes = unused.iter().map(|hash| blobs.remove(hash)).sum();
         };
         Ok(self.writer.write_then(unused, remove).await?.1)

@@ -239,7 +239,8 @@ pub const UNFINISHED: &str = "status IN ('pending', 'running', 'paused')";
 /// The columns that [`task`] reads.
 const COLUMNS: &str =
     "id, tenant, status, created, started, completed, due, attempts, interruptions, progress,
-    message, cancel_asked, spec, failure, receipt, history, output_bytes";
+    message, cancel_asked, spec, failure, receipt, history, output_bytes,
+    output_bytes IS NOT NULL AND output IS NULL AND output_blob IS NULL AS output_removed";
 
 fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
     let spec: Spec = parsed(row, "spec")?;
@@ -265,6 +266,7 @@ fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
             failure: failure.map(|text| from_json("failure", &text)).transpose()?,
             receipt: receipt.map(|text| from_json("receipt", &text)).transpose()?,
             output_bytes: row.get::<_, Option<i64>>("output_bytes")?.map(i64::unsigned_abs),
+            output_removed: row.get("output_removed")?,
             history: parsed(row, "history")?,
         },
     })

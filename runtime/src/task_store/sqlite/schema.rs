@@ -1,5 +1,7 @@
 //! The database's tables, and how a database file is recognised.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 /// Stands in the header of our files: `Omni`.
@@ -39,7 +41,7 @@ CREATE TABLE tasks (
     log_head_blob BLOB,
     log_tail BLOB,
     log_tail_blob BLOB,
-    log_dropped INTEGER,
+    log_dropped INTEGER,                -- bytes that are not here
     UNIQUE (tenant, id)                 -- declared, so that an update knows that it changes one row
 );
 -- Answers every list by itself: one page more to write for each task instead of four.
@@ -140,17 +142,24 @@ pub fn recognise(db: &Connection) -> Result<(), Unsuitable> {
     }
 }
 
+/// How long a connection waits for another.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes that the database's log keeps once they were needed.
+pub const LOG_BYTES: u64 = 64 << 20;
+
 /// What every connection is set to.
 pub fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     // 32 MiB of log between two checkpoints: each of them makes writers wait.
     db.pragma_update(None, "wal_autocheckpoint", 8192)?;
-    db.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    db.pragma_update(None, "cache_size", -16_384)?;
+    db.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    // In KiB. It fills for good, and what is not in it, the system's page cache has.
+    db.pragma_update(None, "cache_size", -4096)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     // A damaged file must not make SQLite call functions or write its own tables.
     db.pragma_update(None, "trusted_schema", false)?;
     db.set_prepared_statement_cache_capacity(64);
-    db.busy_timeout(std::time::Duration::from_secs(5))
+    db.busy_timeout(PATIENCE)
 }

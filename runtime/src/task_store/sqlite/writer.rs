@@ -53,7 +53,7 @@ impl Health {
 trait Write: Send {
     fn apply(&mut self, db: &Connection) -> rusqlite::Result<()>;
     /// Its transaction is on the disk, and the next one has not begun.
-    fn committed(&mut self);
+    fn committed(&mut self, db: &Connection);
     fn answer(self: Box<Self>, committed: Result<(), Error>);
 }
 
@@ -68,16 +68,16 @@ impl<T, F, A> Write for Waiting<T, F, A>
 where
     T: Send,
     F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
-    A: FnMut(&mut T) + Send,
+    A: FnMut(&mut T, &Connection) + Send,
 {
     fn apply(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.value = Some((self.work)(db)?);
         Ok(())
     }
 
-    fn committed(&mut self) {
+    fn committed(&mut self, db: &Connection) {
         if let Some(value) = &mut self.value {
-            (self.after)(value);
+            (self.after)(value, db);
         }
     }
 
@@ -114,7 +114,7 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.write_then(work, |_| {}).await
+        self.write_then(work, |_, _| {}).await
     }
 
     /// The same; and once it is on the disk, before anything else is written, does `after`.
@@ -122,7 +122,7 @@ impl Writer {
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        A: FnMut(&mut T) + Send + 'static,
+        A: FnMut(&mut T, &Connection) + Send + 'static,
     {
         if let Some(why) = self.health.poisoned() {
             return Err(Error::Poisoned(why));
@@ -166,7 +166,7 @@ fn write_all(db: &Connection, queue: &Receiver<Box<dyn Write>>, health: &Health)
         match together(db, &mut batch) {
             Ok(()) => {
                 // Of all before any is answered: what they hold until then may be what another one needs.
-                batch.iter_mut().for_each(|write| write.committed());
+                batch.iter_mut().for_each(|write| write.committed(db));
                 batch.into_iter().for_each(|write| write.answer(Ok(())));
             }
             // One of them is at fault: each for itself, so that it alone is told.
@@ -176,7 +176,7 @@ fn write_all(db: &Connection, queue: &Receiver<Box<dyn Write>>, health: &Health)
                     let result = together(db, &mut alone).map_err(|error| health.judge(&error));
                     let [mut write] = alone;
                     if result.is_ok() {
-                        write.committed();
+                        write.committed(db);
                     }
                     write.answer(result);
                 }
