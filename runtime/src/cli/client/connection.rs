@@ -80,6 +80,17 @@ pub struct Content {
     pub headers: Vec<(&'static str, String)>,
 }
 
+impl ServerArgs {
+    /// Whether there is a server to ask: one that is named, or one that runs on the data directory.
+    ///
+    /// # Errors
+    /// The configuration has mistakes.
+    pub fn leads_somewhere(&self, global: &Global) -> Result<bool, Failed> {
+        let Here { data_dir, url, .. } = Here::find(global)?;
+        Ok(self.server.is_some() || url.is_some() || serving_file::running(&data_dir).is_some())
+    }
+}
+
 impl Connection {
     /// Finds the server and the credentials for it. Nothing is sent yet.
     ///
