@@ -76,9 +76,15 @@ fn every_limit_holds_and_the_server_keeps_the_proof() {
     for limit in of {
         let proof = &limit["proof"];
         assert_eq!(proof["verdict"], "holds", "{limit}");
-        assert!(proof["configured"].is_u64() && proof["age_s"].is_u64() && proof["at"].is_string(), "{limit}");
+        assert!(
+            proof["configured"].is_u64() && proof["age_s"].is_u64() && proof["at"].is_string(),
+            "{limit}"
+        );
     }
-    assert_eq!((&of[0]["proof"]["stopped_at"], &of[0]["proof"]["overshoot"]), (&json!(50_000_000), &json!(0)));
+    assert_eq!(
+        (&of[0]["proof"]["stopped_at"], &of[0]["proof"]["overshoot"]),
+        (&json!(50_000_000), &json!(0))
+    );
     assert_eq!(health(&server)["details"]["unproven"], json!([]));
 
     assert_eq!(server.terminate(), Some(0));
@@ -101,7 +107,10 @@ fn every_limit_holds_and_the_server_keeps_the_proof() {
 fn in_prod_the_health_wants_a_proof() {
     let server = Server::with(&["--mode", "prod"]);
     let seen = health(&server);
-    assert_eq!((&seen["status"], &seen["remediation"]), (&json!("degraded"), &json!("run `omnimind attest`")));
+    assert_eq!(
+        (&seen["status"], &seen["remediation"]),
+        (&json!("degraded"), &json!("run `omnimind attest`"))
+    );
     assert!(seen["error"].as_str().is_some_and(|error| error.contains("memory_bytes")), "{seen}");
     assert_eq!(server.get("/api/v1/health").json()["overall_status"], "degraded");
 
@@ -112,7 +121,11 @@ fn in_prod_the_health_wants_a_proof() {
     assert_eq!(limits.len(), Budget::ALL.len());
     for limit in limits {
         for attack in limit["attacks"].as_array().expect("attacks") {
-            assert_eq!((&attack["verdict"], &attack["twin"]), (&json!("holds"), &json!("completed")), "{limit}");
+            assert_eq!(
+                (&attack["verdict"], &attack["twin"]),
+                (&json!("holds"), &json!("completed")),
+                "{limit}"
+            );
         }
     }
     let attacks = |name: &str| {
@@ -150,14 +163,37 @@ fn where_no_server_runs_it_starts_its_own() {
 }
 
 #[test]
-fn a_limit_that_does_not_hold_is_found() {
-    // The server's clock is stopped for the guests: nothing else can be broken from outside.
+fn a_server_that_runs_no_guest_holds_nothing() {
+    let dir = scratch("attest-config");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    // No guest here has one instance only: every attack is stopped, and no twin comes through.
+    let config = dir.join("omnimind.yaml");
+    std::fs::write(&config, "limits:\n  default: {instances: 1}\n  max: {instances: 1}\n").expect("written");
+    let server = Server::with(&["--config", config.to_str().expect("UTF-8")]);
+    let text = ends(&attest(&server.data_dir, &[]), 1);
+    assert!(
+        text.contains("fuel, spin: the attack should have been fuel_exhausted, and was instance_limit"),
+        "{text}"
+    );
+    assert!(text.contains("instances, spin: the server did not take the twin"), "{text}");
+    assert!(text.contains(" fails; ") && text.contains("instances unproven (dev, "), "{text}");
+    let kept = limits(&server);
+    assert_eq!(kept["limits"][0]["proof"]["verdict"], "fails", "{kept}");
+    assert_eq!(kept["limits"][6]["proof"]["verdict"], "unproven", "{kept}");
+    std::fs::remove_dir_all(dir).expect("it is there");
+}
+
+#[test]
+fn health_tells_what_is_not_proven() {
     let server = Server::with(&["--mode", "prod"]);
     let mut report = good(&server);
     report["limits"][3]["verdict"] = json!("fails");
     assert_eq!(put(&server, &report).status, 200);
     let seen = health(&server);
-    assert_eq!((&seen["status"], &seen["details"]["unproven"]), (&json!("degraded"), &json!(["table_elements"])));
+    assert_eq!(
+        (&seen["status"], &seen["details"]["unproven"]),
+        (&json!("degraded"), &json!(["table_elements"]))
+    );
     report["limits"][3]["verdict"] = json!("unproven");
     assert_eq!(put(&server, &report).status, 200);
     assert_eq!(health(&server)["status"], "degraded");
@@ -211,7 +247,8 @@ fn a_damaged_report_is_as_good_as_none() {
     let mut server = start();
     assert_eq!(put(&server, &good(&server)).status, 200);
     let file = data_dir.join("attestation.json");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());
     assert_eq!(mode & 0o777, 0o600);
     server.kill();
     let whole = std::fs::read(&file).expect("a file");

@@ -64,12 +64,12 @@ pub struct Args {
 
 /// Attacks, prints what came of it, and has the server keep it.
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
-    let given = args.server.leads_somewhere(global)?;
+    let there = Connection::if_there(&args.server, global)?;
     block_on(async {
         let mut stop = Stop::new().map_err(Failed::runtime)?;
         let attested = async {
-            if given {
-                return attest(&Connection::of_command(&args.server, global)?, args).await;
+            if let Some(connection) = there {
+                return attest(&connection, args).await;
             }
             let mode = args.mode.unwrap_or_default();
             note!("no server runs here: attest starts one of its own, in mode {mode}");

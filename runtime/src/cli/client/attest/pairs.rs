@@ -8,9 +8,15 @@ use crate::task::FailureKind;
 
 const PAGE: u64 = 64 << 10;
 
-/// What ends an attack that its own limit does not end: long after it should have ended, and soon enough.
-const BACKSTOP_MS: u64 = 10_000;
-const BACKSTOP_FUEL: u64 = 100_000_000_000;
+/// What each task asks for beside the limit in question, or the server's maximum: room for the guest, whatever
+/// the defaults, and the end of an attack that its own limit does not end, long after it should have.
+const ROOM: [(Budget, u64); 5] = [
+    (Budget::Fuel, 100_000_000_000),
+    (Budget::WallMs, 10_000),
+    (Budget::MemoryBytes, 64 << 20),
+    (Budget::HostCalls, 10_000),
+    (Budget::HostCallBytes, 16 << 20),
+];
 
 /// Milliseconds after `wall_ms` at which a task has ended at the latest, by its receipt.
 pub const LATE_MS: u64 = 250;
@@ -128,19 +134,17 @@ impl Pair {
         self.allowing(LATE_MS)
     }
 
-    /// Both under these limits instead: nothing else bounds what they do.
-    fn under(mut self, limits: &[(Budget, u64)]) -> Pair {
-        self.attack.limits = limits.to_vec();
-        self.twin.limits = limits.to_vec();
+    /// Neither asks for the limit: it is the one that every task has.
+    fn unasked(mut self) -> Pair {
+        self.attack.limits.clear();
+        self.twin.limits.clear();
         self
     }
+}
 
-    /// Both under this limit too.
-    fn beside(mut self, budget: Budget, limit: u64) -> Pair {
-        self.attack.limits.push((budget, limit));
-        self.twin.limits.push((budget, limit));
-        self
-    }
+/// What every task asks for besides, on a server with these `bounds`.
+pub fn room(bounds: impl Fn(Budget) -> Bounds) -> Vec<(Budget, u64)> {
+    ROOM.into_iter().map(|(budget, wanted)| (budget, wanted.min(bounds(budget).max))).collect()
 }
 
 /// Every pair, for a server with these `bounds`. Limits are small where they can be, so that all of it takes
@@ -160,8 +164,7 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
     pairs.push(new(Fuel, guest!("bulk-fill"), Stopped(FuelExhausted), fuel, ENDLESS, fills));
 
     let ms = at(WallMs, 500);
-    let spin = new(WallMs, SPIN, Stopped(DeadlineExceeded), ms, ENDLESS, units(10_000_000));
-    pairs.push(spin.beside(Fuel, at(Fuel, BACKSTOP_FUEL)).timed());
+    pairs.push(new(WallMs, SPIN, Stopped(DeadlineExceeded), ms, ENDLESS, units(10_000_000)).timed());
     pairs.push(new(WallMs, SLEEP, Stopped(DeadlineExceeded), ms, units(20 * ms), units(ms / 2)).timed());
 
     let bytes = at(MemoryBytes, 100 * PAGE);
@@ -175,16 +178,22 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
     if pages < 65_535 {
         let once = guest!("grow-once");
         let pair = new(MemoryBytes, once, Stopped(MemoryLimit), usual, units(pages + 1), units(pages));
-        pairs.push(pair.under(&[]));
+        pairs.push(pair.unasked());
     }
 
     let elements = at(TableElements, 1000);
     let grow = guest!("table-grow");
     pairs.push(new(TableElements, grow, Stopped(TableLimit), elements, units(elements + 1), units(elements)));
 
-    pairs.push(Pair::made(Tables, guest!("table-count"), TableLimit, 8));
-    pairs.push(Pair::made(Memories, guest!("memory-count"), MemoryLimit, 8));
-    pairs.push(Pair::made(Instances, guest!("instance-count"), InstanceLimit, 8));
+    // Where eight are not allowed, a guest that needs less.
+    for (budget, guest, kind, small, count) in [
+        (Tables, guest!("table-count"), TableLimit, grow, 1),
+        (Memories, guest!("memory-count"), MemoryLimit, SPIN, 1),
+        (Instances, guest!("instance-count"), InstanceLimit, SPIN, 2),
+    ] {
+        let (guest, count) = if bounds(budget).max < 8 { (small, count) } else { (guest, 8) };
+        pairs.push(Pair::made(budget, guest, kind, count));
+    }
 
     // 10 915 calls of the one fit into the stack, 486 of the other.
     let stack = bounds(StackBytes).default;
@@ -242,11 +251,10 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
     pairs.push(pair.not_counted(format!("{} pollables", held + 1)));
 
     for pair in &mut pairs {
-        let backstop = at(WallMs, BACKSTOP_MS);
-        if pair.budget != WallMs {
-            pair.attack.limits.push((WallMs, backstop));
-            pair.twin.limits.push((WallMs, backstop));
-        }
+        let room: Vec<(Budget, u64)> =
+            room(&bounds).into_iter().filter(|(budget, _)| *budget != pair.budget).collect();
+        pair.attack.limits.extend(&room);
+        pair.twin.limits.extend(&room);
     }
     pairs
 }
@@ -269,12 +277,15 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_within_the_maxima() {
-        let lowered =
-            |budget: Budget| Bounds { default: budget.least().max(20), max: budget.least().max(20) };
-        for pair in all(lowered) {
-            let count = [Budget::Tables, Budget::Memories, Budget::Instances];
-            for (budget, limit) in pair.attack.limits.iter().chain(&pair.twin.limits) {
-                assert!(count.contains(budget) || *limit <= lowered(*budget).max, "{pair:?}");
+        for max in [2, 20, 1 << 40] {
+            let lowered = |budget: Budget| {
+                let max = budget.least().max(max).min(budget.bounds(Mode::Dev).max);
+                Bounds { default: max, max }
+            };
+            for pair in all(lowered) {
+                for (budget, limit) in pair.attack.limits.iter().chain(&pair.twin.limits) {
+                    assert!(*limit <= lowered(*budget).max, "{pair:?}");
+                }
             }
         }
     }

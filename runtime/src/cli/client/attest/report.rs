@@ -78,7 +78,11 @@ impl Row {
                 attack.guest.to_owned(),
                 show(attack.configured),
                 or_dash(attack.stopped_at.map(show).or(below)),
-                or_dash(attack.overshoot.map(show)),
+                or_dash(attack.overshoot.map(|over| match over {
+                    0 => "0".to_owned(),
+                    1 if self.unit == "bytes" => "1 byte".to_owned(),
+                    over => show(over),
+                })),
                 attack.verdict.name().to_owned(),
             ]
         };

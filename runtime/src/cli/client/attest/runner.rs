@@ -58,6 +58,8 @@ impl Known {
 pub struct Runner<'a> {
     connection: &'a Connection,
     pairs: Vec<Pair>,
+    /// What a task asks for that nothing else is to end.
+    room: Vec<(Budget, u64)>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +73,7 @@ impl<'a> Runner<'a> {
         let bounds = |budget| known.bounds(budget).unwrap_or(Bounds { default: 0, max: 0 });
         let mut pairs = pairs::all(bounds);
         pairs.retain(|pair| known.bounds(pair.budget).is_some());
-        Runner { connection, pairs }
+        Runner { connection, pairs, room: pairs::room(bounds) }
     }
 
     /// Runs all of them. What was uploaded is removed again.
@@ -159,7 +161,7 @@ impl<'a> Runner<'a> {
     /// How fast a task ends that never would.
     async fn cancel(&self, guest: Guest) -> Result<Judged, Error> {
         let input = if guest.name == pairs::SLEEP.name { b"10000".to_vec() } else { Vec::new() };
-        let case = Case { limits: Vec::new(), input };
+        let case = Case { limits: self.room.clone(), input };
         let mut record = self.submit(guest, &case, None).await?;
         let id = record.task_id.to_string();
         let waited = Instant::now();
