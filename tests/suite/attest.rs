@@ -176,7 +176,10 @@ fn a_server_that_runs_no_guest_holds_nothing() {
         "{text}"
     );
     assert!(text.contains("instances, spin: the server did not take the twin"), "{text}");
-    assert!(text.contains(" fails; ") && text.contains("instances unproven (dev, "), "{text}");
+    assert!(
+        text.contains(": fails: fuel, ") && text.contains("; unproven: instances, cancel (dev, "),
+        "{text}"
+    );
     let kept = limits(&server);
     assert_eq!(kept["limits"][0]["proof"]["verdict"], "fails", "{kept}");
     assert_eq!(kept["limits"][6]["proof"]["verdict"], "unproven", "{kept}");

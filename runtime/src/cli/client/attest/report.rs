@@ -72,7 +72,7 @@ impl Row {
         };
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let line = |attack: &Judged| {
-            let below = attack.below.as_ref().map(|below| format!("below {below}"));
+            let below = attack.below.as_ref().map(|below| format!("not {below}"));
             vec![
                 self.name.clone(),
                 attack.guest.to_owned(),
@@ -192,7 +192,7 @@ impl Report {
         let named = |verdict: Verdict| {
             let rows = self.limits.iter().chain([&self.cancel]).filter(|row| row.verdict == verdict);
             let names: Vec<String> = rows.map(|row| shown(&row.name)).collect();
-            (!names.is_empty()).then(|| format!("{} {}", names.join(", "), verdict.name()))
+            (!names.is_empty()).then(|| format!("{}: {}", verdict.name(), names.join(", ")))
         };
         let wrong: Vec<String> = [Verdict::Fails, Verdict::Unproven].into_iter().filter_map(named).collect();
         let sum = if wrong.is_empty() { "all hold".to_owned() } else { wrong.join("; ") };
@@ -239,7 +239,7 @@ mod tests {
         let one = vec![judged("fuel", Verdict::Fails, 1), judged("fuel", Verdict::Holds, 7), cancel()];
         let bad = report(&["fuel"], one);
         assert_eq!((bad.verdict, bad.limits[0].overshoot), (Verdict::Fails, Some(1)));
-        assert!(bad.words().contains("fuel fails (dev"), "{}", bad.words());
+        assert!(bad.words().contains("fails: fuel (dev"), "{}", bad.words());
         let slow = report(&["fuel"], vec![judged("fuel", Verdict::Holds, 0)]);
         assert_eq!(slow.verdict, Verdict::Unproven, "nothing was cancelled");
     }
@@ -253,6 +253,6 @@ mod tests {
         assert_eq!(lines[1], ["new_limit", "-", "-", "-", "-", "unproven"]);
         let words = report.words();
         assert!(words.contains("new_limit: this omnimind has no attack on it\n"), "{words}");
-        assert!(words.contains("new_limit unproven (dev"), "{words}");
+        assert!(words.contains("unproven: new_limit (dev"), "{words}");
     }
 }
