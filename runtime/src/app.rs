@@ -16,7 +16,7 @@ use crate::engine::{Engines, Settings};
 use crate::events::Bus;
 use crate::executor::{Executor, GuestThreads};
 use crate::scheduler::{self, Scheduler};
-use crate::server::{self, App, Auth, Health};
+use crate::server::{self, App, Attestation, Auth, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
 
 /// Tasks that may wait, and bytes that they may take.
@@ -100,7 +100,9 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let auth = Auth::new(&credentials, address.port())?;
     let user = auth.user().to_owned();
     let (ending, ends) = watch::channel(false);
-    let health = Arc::new(runtime.block_on(Health::new(store.clone(), scheduler.clone(), data_dir.clone())));
+    let attestation = Arc::new(Attestation::open(&data_dir, config.mode));
+    let health = Health::new(store.clone(), scheduler.clone(), data_dir.clone(), attestation);
+    let health = Arc::new(runtime.block_on(health));
     let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
     let url = format!("http://{}", reachable(address));
     Ok(Serving {

@@ -234,6 +234,8 @@ fn every_route_answers_with_and_without_a_slash() {
         "/api/v1/health/task_store".to_owned(),
         "/api/v1/health/filesystem".to_owned(),
         "/api/v1/health/queue".to_owned(),
+        "/api/v1/health/limits".to_owned(),
+        "/api/v1/limits".to_owned(),
     ] {
         for path in [path.clone(), format!("{path}/")] {
             assert_eq!(server.get(&path).status, 200, "{path}");

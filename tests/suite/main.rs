@@ -3,6 +3,7 @@
 //! Guests come from `cargo xtask guests`. A test whose name has `slow_` in it is left out by
 //! `cargo xtask test --fast`; an ignored one runs with `--defense`.
 
+mod attest;
 mod boundary;
 mod broken_disk;
 mod cache;

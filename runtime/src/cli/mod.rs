@@ -52,6 +52,8 @@ enum Command {
     Task(client::task::Args),
     /// Print a link that signs a browser in, once, within 15 minutes
     SignIn(client::sign_in::Args),
+    /// Run hostile guests against a server, and show which of its limits hold
+    Attest(client::attest::Args),
     /// Check, back up or repair the task store
     Store(store::Args),
     /// Check the configuration, or show what is in force and where it came from
@@ -68,7 +70,7 @@ enum Command {
 enum Exit {
     /// The task completed.
     Completed = 0,
-    /// The task failed by its own doing: an error, a trap, a broken ABI.
+    /// The task failed by its own doing: an error, a trap, a broken ABI. Of `attest`: a limit does not hold.
     TaskFailed = 1,
     /// The command line, a limit or a file given on it is wrong.
     Usage = 2,
@@ -142,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Component(args) => client::component::run(args, &global),
         Command::Task(args) => client::task::run(args, &global),
         Command::SignIn(args) => client::sign_in::run(&args, &global),
+        Command::Attest(args) => client::attest::run(&args, &global),
         Command::Store(args) => settings::load_quietly(&global, Vec::new())
             .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
         Command::Config(args) => config::run(args, global),

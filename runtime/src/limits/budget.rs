@@ -115,6 +115,16 @@ impl Budget {
         self.name().ends_with("_bytes")
     }
 
+    /// What is counted, in a word.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Budget::Fuel => "operations",
+            Budget::WallMs => "ms",
+            _ if self.is_bytes() => "bytes",
+            _ => "count",
+        }
+    }
+
     /// Default and maximum in `mode`. The table of docs/limits.md; a test holds the two together.
     pub fn bounds(self, mode: Mode) -> Bounds {
         let (default, max) = match (self, mode) {

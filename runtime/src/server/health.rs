@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Attestation;
 use crate::engine::{ENGINE_VERSION, TICK};
 use crate::scheduler::Scheduler;
 use crate::task::timestamp;
@@ -70,14 +71,21 @@ pub struct Health {
     store: Arc<SqliteStore>,
     scheduler: Scheduler,
     data_dir: PathBuf,
+    attestation: Arc<Attestation>,
     last: Mutex<Report>,
 }
 
 impl Health {
     /// Looks for the first time.
-    pub async fn new(store: Arc<SqliteStore>, scheduler: Scheduler, data_dir: PathBuf) -> Health {
+    pub async fn new(
+        store: Arc<SqliteStore>,
+        scheduler: Scheduler,
+        data_dir: PathBuf,
+        attestation: Arc<Attestation>,
+    ) -> Health {
         let report = Report { overall: Overall::Healthy, checks: Vec::new(), timestamp: String::new() };
-        let health = Health { store, scheduler, data_dir, last: Mutex::new(report) };
+        let last = Mutex::new(report);
+        let health = Health { store, scheduler, data_dir, attestation, last };
         health.look().await;
         health
     }
@@ -95,8 +103,14 @@ impl Health {
         let mut report = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // These change from one moment to the next, and cost nothing to look at.
         report.checks.push(self.queue());
+        report.checks.push(self.limits());
         report.overall = report.checks.iter().map(|check| check.status).max().unwrap_or(Overall::Healthy);
         report
+    }
+
+    /// What is proven of the limits.
+    pub fn attestation(&self) -> &Arc<Attestation> {
+        &self.attestation
     }
 
     /// Why nothing is written any more, if that is so.
@@ -179,6 +193,26 @@ impl Health {
             false => Ok(()),
         };
         check("queue", begun, details, verdict)
+    }
+
+    /// Whether the limits are proven, where other people's tasks depend on them.
+    fn limits(&self) -> Check {
+        let begun = Instant::now();
+        let unproven = self.attestation.unproven();
+        let last = self.attestation.last();
+        let details = json!({
+            "unproven": unproven, "attested_age_s": last.as_ref().map(|last| last.age_s()),
+            "is_current": last.as_ref().is_some_and(|last| self.attestation.is_current(&last.report)),
+        });
+        let verdict = match self.attestation.is_wanted() && !unproven.is_empty() {
+            true => Err((
+                Overall::Degraded,
+                format!("no current proof of {}", unproven.join(", ")),
+                "run `omnimind attest`",
+            )),
+            false => Ok(()),
+        };
+        check("limits", begun, details, verdict)
     }
 }
 

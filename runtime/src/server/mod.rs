@@ -4,6 +4,7 @@
 //! listener ─ connection (caps, timeouts) ─ gate (origin, credentials) ─ router ─ handlers/<group>.rs
 //! ```
 
+mod attestation;
 mod auth;
 mod body;
 mod connection;
@@ -12,6 +13,7 @@ mod handlers;
 mod health;
 mod heavy;
 mod json;
+mod machine;
 mod problem;
 mod query;
 mod reply;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, DEFAULT_TENANT, credentials};
 pub use health::Health;
 pub use problem::Problem;

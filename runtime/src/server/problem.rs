@@ -96,7 +96,11 @@ impl Problem {
 
     /// `413 too_large`
     pub fn too_large(what: &str, limit: usize) -> Problem {
-        let detail = format!("{what} is larger than {} MiB, the most that is accepted", limit >> 20);
+        let most = match limit >> 20 {
+            0 => format!("{} KiB", limit >> 10),
+            mebibytes => format!("{mebibytes} MiB"),
+        };
+        let detail = format!("{what} is larger than {most}, the most that is accepted");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).with("limit_bytes", limit)
     }
 
@@ -119,6 +123,14 @@ impl Problem {
     /// `408 request_timeout`
     pub fn timeout(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    }
+
+    /// `507 storage_unavailable`: a file could not be written.
+    pub fn unwritten(error: std::io::Error) -> Problem {
+        let status = StatusCode::INSUFFICIENT_STORAGE;
+        let detail =
+            format!("the data directory could not be written to: {error}; free space, and try again");
+        Problem::new(status, "storage_unavailable", detail).header(RETRY_AFTER, RETRY_SOON)
     }
 
     /// `500 internal`: the log has the rest.

@@ -7,17 +7,17 @@ use axum::body::Body;
 use axum::extract::Extension;
 use axum::http::{Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 
 use super::App;
 use super::gate::Tenant;
-use super::handlers::{browser, components, events, health, output, submit, tasks};
+use super::handlers::{browser, components, events, health, limits, output, submit, tasks};
 use super::problem::Problem;
 use super::sessions;
 
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {
-    let routes: [(&str, MethodRouter<Arc<App>>); 15] = [
+    let routes: [(&str, MethodRouter<Arc<App>>); 17] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
@@ -32,6 +32,8 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/sign-in", post(browser::link)),
         ("/api/v1/health", get(health::all)),
         ("/api/v1/health/{check}", get(health::one)),
+        ("/api/v1/limits", get(limits::show)),
+        ("/api/v1/limits/attestation", put(limits::attest)),
         ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),
     ];
     let mut router = Router::new()

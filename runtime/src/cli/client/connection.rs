@@ -117,7 +117,24 @@ impl Connection {
     /// # Errors
     /// As [`Connection::find`], or the configuration has mistakes.
     pub fn of_command(args: &ServerArgs, global: &Global) -> Result<Connection, Failed> {
-        let mut connection = Connection::find(args, &Here::find(global)?)?;
+        Connection::with_flags(args, global, &Here::find(global)?)
+    }
+
+    /// The same where there is a server: one that is named, or one that runs on the data directory.
+    ///
+    /// # Errors
+    /// As [`Connection::of_command`].
+    pub fn if_there(args: &ServerArgs, global: &Global) -> Result<Option<Connection>, Failed> {
+        let here = Here::find(global)?;
+        let named = args.server.is_some() || here.url.is_some();
+        match named || serving_file::running(&here.data_dir).is_some() {
+            true => Connection::with_flags(args, global, &here).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn with_flags(args: &ServerArgs, global: &Global, here: &Here) -> Result<Connection, Failed> {
+        let mut connection = Connection::find(args, here)?;
         let mut flags: Vec<(&str, String)> =
             global.places().map(|(name, place)| (name, place.to_string_lossy().into_owned())).collect();
         // A password in it is for whoever typed it.

@@ -3,24 +3,23 @@
 //! Needs nothing but this binary: the samples are in it, and the data directory goes when it ends.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::{serving_file, settings, terminal};
-use super::connection::{Connection, Content, Here, ServerArgs};
+use super::super::terminal;
+use super::connection::{Connection, Content};
 use super::form::Form;
+use super::own_server::OwnServer;
 use super::table::{self, duration, shown, size};
 use super::{Exit, Failed};
 use crate::app::Stop;
-use crate::private;
+use crate::limits::Mode;
 use crate::task::{Receipt, Record};
 
 /// The components that are uploaded first, by name.
@@ -40,14 +39,11 @@ const ALLOWED_MS: u64 = 2000;
 /// Files of the list, at most.
 const MAX_FILES: usize = 2000;
 
-/// How long the server may take to start.
-const START: Duration = Duration::from_secs(60);
-
 /// Shows what OmniMind does.
 pub fn run() -> Result<Exit, Failed> {
     super::block_on(async {
         let mut stop = Stop::new().map_err(Failed::runtime)?;
-        let shown = async { show(&Server::start().await?).await };
+        let shown = async { show(&OwnServer::start("demo", Mode::Dev).await?).await };
         tokio::select! {
             shown = shown => shown.map(|()| Exit::Completed),
             () = stop.asked() => Ok(Exit::Cancelled),
@@ -55,9 +51,8 @@ pub fn run() -> Result<Exit, Failed> {
     })
 }
 
-async fn show(server: &Server) -> Result<(), Failed> {
-    let here = Here { data_dir: server.dir.clone(), url: None, pair: None };
-    let connection = Connection::find(&ServerArgs::default(), &here)?;
+async fn show(server: &OwnServer) -> Result<(), Failed> {
+    let connection = server.connection()?;
     say(&format!("A server of its own: {}\n\nThree components, uploaded and compiled:\n", connection.url()))?;
     upload(&connection).await?;
     say("\nThree tasks on what is in this directory, and what each of them took:\n")?;
@@ -238,52 +233,4 @@ fn list_of_files(dir: &Path) -> (Vec<u8>, usize) {
 
 fn lines(path: &Path) -> usize {
     fs::read(path).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
-}
-
-/// `omnimind serve`, for as long as this lives.
-struct Server {
-    dir: PathBuf,
-    child: Child,
-}
-
-impl Server {
-    async fn start() -> Result<Server, Failed> {
-        // A name that nobody knows before: what somebody put there would be taken for ours.
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(Failed::runtime)?;
-        let dir = std::env::temp_dir().join(format!("omnimind-demo-{:016x}", u64::from_le_bytes(random)));
-        let made = fs::DirBuilder::new().mode(0o700).create(&dir);
-        made.with_context(|| dir.display().to_string()).map_err(Failed::runtime)?;
-        let log = dir.join("serve.log");
-        let program = std::env::current_exe().map_err(Failed::runtime)?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--mode", "dev", "--port", "0", "--while-stdin", "--data-dir"]).arg(&dir);
-        // Nothing of what is set for another server, and no configuration that lies here.
-        for name in settings::variables() {
-            command.env_remove(name);
-        }
-        // However this process ends, its end of the pipe does too, and with it the server.
-        command.current_dir(&dir).stdin(Stdio::piped()).stdout(Stdio::null());
-        let log_file = private::file(&log).map_err(Failed::runtime)?;
-        let child = command.stderr(log_file).spawn().map_err(Failed::runtime)?;
-        let mut server = Server { dir, child };
-        let begun = Instant::now();
-        while serving_file::running(&server.dir).is_none() {
-            let ended = server.child.try_wait().map_err(Failed::runtime)?.is_some();
-            if ended || begun.elapsed() > START {
-                let log = fs::read_to_string(log).unwrap_or_default();
-                return Err(Failed::runtime(anyhow!("the demo's server does not start: {}", log.trim())));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.dir);
-    }
 }

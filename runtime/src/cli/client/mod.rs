@@ -3,6 +3,7 @@
 //! Everything that comes from a server is foreign text: what reaches a terminal is escaped ([`table`]), what
 //! goes to another program is passed on unchanged.
 
+pub mod attest;
 pub mod component;
 mod connection;
 mod credentials;
@@ -11,6 +12,7 @@ mod error;
 mod events;
 mod form;
 mod logs;
+mod own_server;
 mod patience;
 mod progress;
 mod show;

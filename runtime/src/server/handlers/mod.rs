@@ -4,6 +4,7 @@ pub mod browser;
 pub mod components;
 pub mod events;
 pub mod health;
+pub mod limits;
 pub mod output;
 mod received;
 pub mod submit;
