@@ -1,7 +1,7 @@
 //! The server under load: requests a second beside `wasmtime serve`, answers while every core is busy, a long queue,
-//! and a start with a long past. docs/performance.md says what the figures mean.
+//! a start with a long past, and what is left to others on the machine. docs/performance.md says what the figures mean.
 //!
-//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart]`. A wrong answer to any
+//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart protection]`. A wrong answer to any
 //! request ends it with an error; a figure that misses its mark does not, because machines differ.
 
 mod busy;
@@ -11,12 +11,13 @@ mod load;
 mod omnimind;
 mod pending;
 mod process;
+mod protection;
 mod restart;
 mod throughput;
 
 use std::time::Duration;
 
-const SCENES: [&str; 4] = ["throughput", "busy", "pending", "restart"];
+const SCENES: [&str; 5] = ["throughput", "busy", "pending", "restart", "protection"];
 
 fn main() {
     // Cargo's own `--bench` comes along.
@@ -38,6 +39,8 @@ fn main() {
                 ("pending", false) => pending::run(100, 10_000, 5, 200).await,
                 ("restart", true) => restart::run(100, 1).await,
                 ("restart", false) => restart::run(100_000, 3).await,
+                ("protection", true) => protection::smoke().await,
+                ("protection", false) => protection::run(ms(10_000)).await,
                 _ => panic!("no scene is called {scene}; there are {}", SCENES.join(", ")),
             }
         }

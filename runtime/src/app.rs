@@ -15,6 +15,8 @@ use crate::config::Config;
 use crate::engine::{Engines, Settings};
 use crate::events::Bus;
 use crate::executor::{Executor, GuestThreads};
+use crate::guard::{Guard, Levers};
+use crate::limits::Modes;
 use crate::scheduler::{self, Scheduler};
 use crate::server::{self, App, Attestation, Auth, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
@@ -78,20 +80,27 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let data_dir = dir.path().to_owned();
     let credentials = server::credentials(&data_dir, config.authentication.credentials.clone())?;
     let store = Arc::new(SqliteStore::open(dir)?);
-    let instances = config.mode.instances();
+    let modes = Modes::new(config.modes.clone(), config.mode);
+    // The mode can be switched, the pool cannot grow.
+    let instances = modes.most_instances();
     let settings =
         Settings { instances, artefacts: data_dir.join("artefacts"), worker: "/proc/self/exe".into() };
     let engines = Arc::new(Engines::new(settings)?);
     let executor = Executor::new(engines.clone(), handle);
-    let components = Components::load(store.clone(), engines.clone(), executor, config.limits);
+    let levers = executor.levers();
+    let components = Components::load(store.clone(), engines.clone(), executor, modes.clone());
     let components = Arc::new(runtime.block_on(components)?);
 
     let bus = Bus::default();
-    let places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX).min(instances as usize);
+    let most_places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX);
+    let places = most_places.min(modes.current().thresholds.instances as usize);
     let settings =
         scheduler::Settings { places, max_pending: MAX_PENDING, max_pending_bytes: MAX_PENDING_BYTES };
     let memory = Arc::new(MemoryStore::default());
     let scheduler = Scheduler::new(store.clone(), memory, components.clone(), bus.clone(), settings);
+    let levers = Levers { scheduler: scheduler.clone(), executor: levers, store: store.clone(), engines };
+    let (watch, dir) = (config.protection.clone(), data_dir.clone());
+    let guard = Arc::new(Guard::new(modes.clone(), watch, most_places, levers, bus.clone(), dir));
     if let Some(newest) = runtime.block_on(store.newest())? {
         newest.precede_all();
     }
@@ -100,10 +109,10 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let auth = Auth::new(&credentials, address.port())?;
     let user = auth.user().to_owned();
     let (ending, ends) = watch::channel(false);
-    let attestation = Arc::new(Attestation::open(&data_dir, config.mode));
-    let health = Health::new(store.clone(), scheduler.clone(), data_dir.clone(), attestation);
+    let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
+    let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), data_dir.clone(), attestation);
     let health = Arc::new(runtime.block_on(health));
-    let app = Arc::new(App::new(config, auth, scheduler, components, bus, health, ends));
+    let app = Arc::new(App::new(config, modes, auth, scheduler, components, bus, guard, health, ends));
     let url = format!("http://{}", reachable(address));
     Ok(Serving {
         address,
@@ -152,6 +161,7 @@ impl Serving {
                 let health = app.health.clone();
                 tokio::spawn(async move { health.watch().await })
             };
+            let guarding = tokio::spawn(app.guard.clone().watch());
             let retention = tokio::spawn(retain(store.clone(), &app.config));
             let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
             stop.asked().await;
@@ -166,6 +176,7 @@ impl Serving {
                 () = stop.asked() => app.scheduler.shut_down(Duration::ZERO).await,
             }
             watching.abort();
+            guarding.abort();
             retention.abort();
             anyhow::Ok(())
         })?;

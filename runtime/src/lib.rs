@@ -14,6 +14,7 @@ pub mod config;
 pub mod engine;
 pub mod events;
 pub mod executor;
+pub mod guard;
 pub mod host;
 pub mod limits;
 pub mod private;

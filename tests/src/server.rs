@@ -46,6 +46,8 @@ pub fn command(data_dir: &Path) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OMNIMIND_")) {
         command.env_remove(name);
     }
+    // Tests run side by side, and each is the others' outside load: nothing is to be paused for that.
+    command.env("OMNIMIND_PROTECTION__LIMITS__STARTUP_GRACE", "3600");
     command
 }
 
@@ -57,9 +59,15 @@ impl Server {
 
     /// The same with more arguments.
     pub fn with(arguments: &[&str]) -> Server {
+        Server::set_up(arguments, |_| {})
+    }
+
+    /// The same with whatever else `more` does to the command.
+    pub fn set_up(arguments: &[&str], more: impl FnOnce(&mut Command)) -> Server {
         let data_dir = scratch("server");
         let mut command = command(&data_dir);
         command.args(arguments);
+        more(&mut command);
         let mut server = Server::launch(command, &data_dir).unwrap_or_else(|log| panic!("no start: {log}"));
         server.owned = true;
         server

@@ -49,6 +49,7 @@ impl Kept {
             description: None,
             metadata: serde_json::value::RawValue::NULL.to_owned(),
             priority: Priority::Medium,
+            mode: Default::default(),
             limits: Default::default(),
             args: Vec::new(),
             env: Default::default(),

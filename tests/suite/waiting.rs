@@ -27,6 +27,10 @@ impl TaskExecutor for Fake {
         outcome
     }
 
+    fn memory_limit(&self, _: &Spec) -> u64 {
+        1 << 20
+    }
+
     fn has_component(&self, _: &str, _: &Digest) -> bool {
         self.knows
     }
@@ -156,6 +160,7 @@ impl Setup {
             description: None,
             metadata,
             priority: Default::default(),
+            mode: Default::default(),
             limits: Default::default(),
             args: Vec::new(),
             env: Default::default(),

@@ -146,6 +146,7 @@ fn record(
         description: None,
         metadata: RawValue::NULL.to_owned(),
         priority: Priority::Medium,
+        mode: "".into(),
         limits,
         args: args.work.args.clone(),
         env: args.work.env.iter().cloned().collect(),

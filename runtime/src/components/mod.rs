@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Component, Engines, Metadata, Refusal};
 use crate::executor::{Executor, Interface, Kind, Prepared};
-use crate::limits::Policy;
+use crate::limits::Modes;
 use crate::task::{Capability, Digest};
 use crate::task_store::{self, SqliteStore, StoredComponent};
 
@@ -98,7 +98,7 @@ pub struct Components {
     store: Arc<SqliteStore>,
     engines: Arc<Engines>,
     executor: Executor,
-    limits: Policy,
+    modes: Modes,
     registry: RwLock<Registry>,
     /// Held over every change of the store that the registry is to follow.
     changing: tokio::sync::Mutex<()>,
@@ -116,7 +116,7 @@ impl Components {
         store: Arc<SqliteStore>,
         engines: Arc<Engines>,
         executor: Executor,
-        limits: Policy,
+        modes: Modes,
     ) -> Result<Components, Error> {
         let mut registry = Registry::default();
         for component in store.components().await? {
@@ -133,7 +133,7 @@ impl Components {
             store,
             engines,
             executor,
-            limits,
+            modes,
             registry: RwLock::new(registry),
             changing: tokio::sync::Mutex::default(),
             compiling: Semaphore::new(MAX_COMPILING),
@@ -190,6 +190,8 @@ impl Components {
     /// # Errors
     /// A [`Refusal`] of the bytes, or too many wait already.
     pub async fn inspect(&self, bytes: Arc<[u8]>) -> Result<(Arc<Component>, Interface), Error> {
+        // What is compiled is written too.
+        self.store.admit_new()?;
         let _place = self.compiling.try_acquire().map_err(|_| Error::Overloaded)?;
         let component = self.engines.component(bytes).await?;
         let interface = Interface::of(&component)?;

@@ -5,16 +5,20 @@ use async_trait::async_trait;
 use super::Components;
 use crate::engine::{ENGINE_VERSION, Refusal};
 use crate::executor::{Attempt, Job, TaskExecutor};
-use crate::limits::{self, Requested};
-use crate::task::{Digest, Failure, FailureKind, Outcome};
+use crate::limits::{self, Budget, Limits, Requested};
+use crate::task::{Digest, Failure, FailureKind, Outcome, Spec};
 
 impl Components {
+    /// What a task may spend: what it was accepted with, whatever the mode is since.
+    fn limits(&self, spec: &Spec) -> Result<Limits, limits::Error> {
+        let accepted = spec.mode.parse().map_or_else(|_| self.modes.current(), |mode| self.modes.of(mode));
+        Ok(Requested::all(&spec.limits)?.accepted(accepted.limits))
+    }
+
     async fn job(&self, attempt: Attempt) -> Result<Job, Failure> {
         let Attempt { task_id, spec, input, number, queued, journal, control } = attempt;
-        // Both were checked at the submission; the configuration may be another one since.
         let not_here = |error: limits::Error| Failure::new(FailureKind::HostError, error.to_string());
-        let limits =
-            Requested::all(&spec.limits).and_then(|asked| asked.effective(self.limits)).map_err(not_here)?;
+        let limits = self.limits(&spec).map_err(not_here)?;
         let prepared = self.prepared(spec.digest).await;
         let prepared = prepared.map_err(|Refusal { code, message, .. }| {
             Failure::new(FailureKind::HostError, format!("{code}: {message}"))
@@ -40,6 +44,10 @@ impl TaskExecutor for Components {
             Ok(job) => self.executor.execute(job).await,
             Err(failure) => Outcome::not_begun(failure, number, ENGINE_VERSION),
         }
+    }
+
+    fn memory_limit(&self, spec: &Spec) -> u64 {
+        self.limits(spec).map_or(0, |limits| limits.get(Budget::MemoryBytes))
     }
 
     fn has_component(&self, tenant: &str, digest: &Digest) -> bool {

@@ -11,7 +11,7 @@ use super::mistake::{Mistakes, Origin};
 use super::value::{Scalar, Value};
 use super::yaml::{self, Entry, Node, Unreadable};
 use super::{Config, check, expand};
-use crate::limits::Mode;
+use crate::limits::{InMode, Mode};
 
 /// Where the files are if nobody says so, and they are there.
 const DEFAULT_DIR: &str = "config";
@@ -128,10 +128,28 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
         }
     }
     let mode = mode(&set);
+    let (mut config, settings, unfit) = build(mode, &set, sources, mistakes.0.is_empty());
+    mistakes.0.extend(unfit.0);
+    if !mistakes.0.is_empty() {
+        return Err(mistakes);
+    }
+    // What the same sources come to in the other modes, should somebody switch.
+    config.modes = Mode::ALL.map(|other| {
+        let (config, _, unfit) = build(other, &set, sources, true);
+        let unfit = unfit.0.first().map(ToString::to_string);
+        InMode { limits: config.limits, thresholds: config.protection.thresholds, unfit }
+    });
+    Ok(Loaded { config, settings, files, warnings })
+}
+
+/// What `set` comes to over the defaults of `mode`, and what does not fit together then: what is no value has no
+/// say in that.
+fn build(mode: Mode, set: &[Setting], sources: &Sources, sound: bool) -> (Config, Vec<Setting>, Mistakes) {
+    let mut mistakes = Mistakes::default();
     let mut settings: Vec<Setting> = keys().iter().map(|key| default(key, mode)).collect();
     for over in set {
         if let Some(setting) = settings.iter_mut().find(|setting| setting.key.path == over.key.path) {
-            *setting = over;
+            *setting = over.clone();
         }
     }
     reconcile(&mut settings, &mut mistakes);
@@ -140,14 +158,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     for setting in &settings {
         setting.key.set(&mut config, &setting.value);
     }
-    // What is no value has no say in what fits together.
-    if mistakes.0.is_empty() {
+    if sound && mistakes.0.is_empty() {
         check::check(&config, &settings, &mut mistakes);
     }
-    match mistakes.0.is_empty() {
-        true => Ok(Loaded { config, settings, files, warnings }),
-        false => Err(mistakes),
-    }
+    (config, settings, mistakes)
 }
 
 /// Where to look, and whether somebody said so.

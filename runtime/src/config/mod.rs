@@ -38,7 +38,7 @@ pub use mistake::{Mistake, Mistakes, Origin};
 pub use sample::sample;
 pub use value::{Kind, Value, parse_number, parse_size};
 
-use crate::limits::{Mode, Policy};
+use crate::limits::{InMode, Mode, Policy, Thresholds};
 
 /// Everything omnimind is told.
 #[derive(Clone, Debug)]
@@ -53,6 +53,10 @@ pub struct Config {
     pub authentication: Authentication,
     /// What one task may have.
     pub limits: Policy,
+    /// What the machine's other users keep.
+    pub protection: Protection,
+    /// What would hold in each of [`Mode::ALL`]: the mode can be switched.
+    pub modes: [InMode; 3],
     /// Tasks.
     pub performance: Performance,
     /// What is kept.
@@ -85,6 +89,19 @@ pub struct Authentication {
     pub enabled: bool,
     /// The credentials to use instead of those in the data directory.
     pub credentials: Option<Credentials>,
+}
+
+/// How the machine is watched, and how much of it the runtime may take.
+#[derive(Clone, Debug)]
+pub struct Protection {
+    /// Time between two samples.
+    pub interval: Duration,
+    /// The same, while something is short.
+    pub pressed_interval: Duration,
+    /// Whether guests are held to their share of the processors while nobody else wants them.
+    pub strict_cpu_cap: bool,
+    /// The mode's, and what was put in their place.
+    pub thresholds: Thresholds,
 }
 
 /// How many tasks run, and how often.
@@ -160,6 +177,13 @@ impl Config {
             },
             authentication: Authentication { enabled: true, credentials: None },
             limits: mode.into(),
+            protection: Protection {
+                interval: Duration::ZERO,
+                pressed_interval: Duration::ZERO,
+                strict_cpu_cap: false,
+                thresholds: mode.into(),
+            },
+            modes: Mode::ALL.map(InMode::from),
             performance: Performance { max_concurrent_tasks: None, retry_attempts: 0 },
             store: Store { retention: Duration::ZERO, max_tasks: 0, max_bytes: 0, allow_ephemeral: false },
             logging: Logging { level: LevelFilter::OFF, format: Format::Auto },

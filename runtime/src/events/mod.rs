@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::broadcast;
 
 use crate::task::{FailureKind, Status, Task, TaskId, timestamp};
@@ -20,10 +21,19 @@ pub struct Event {
     pub seq: u64,
     /// RFC 3339, UTC, milliseconds.
     pub timestamp: String,
-    /// Whose it is: others never see it.
-    pub tenant: String,
+    /// Whose it is: others never see it. What is nobody's is for whoever may see the machine.
+    pub tenant: Option<String>,
     /// What.
-    pub update: TaskUpdate,
+    pub update: Update,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Update {
+    /// To a task.
+    Task(TaskUpdate),
+    /// To the machine, and what was decided then: a row of `GET /api/v1/protection/decisions`.
+    Protection(Value),
 }
 
 /// A task changed: the `data` of a `task_update`.
@@ -80,17 +90,29 @@ impl Default for Bus {
 impl Bus {
     /// Tells that a task changed. `task` is called only when somebody listens.
     pub fn task_changed(&self, task: impl FnOnce() -> Task) {
+        self.tell(|| {
+            let task = task();
+            let update = TaskUpdate::of(&task);
+            (Some(task.tenant), Update::Task(update))
+        });
+    }
+
+    /// Tells what was decided to protect the machine.
+    pub fn protection(&self, row: impl FnOnce() -> Value) {
+        self.tell(|| (None, Update::Protection(row())));
+    }
+
+    fn tell(&self, what: impl FnOnce() -> (Option<String>, Update)) {
         if self.sender.receiver_count() == 0 {
             self.seq.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let task = task();
-        let update = TaskUpdate::of(&task);
+        let (tenant, update) = what();
         let timestamp = timestamp(jiff::Timestamp::now());
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         // Nobody may listen any more by now.
-        let _ = self.sender.send(Arc::new(Event { seq, timestamp, tenant: task.tenant, update }));
+        let _ = self.sender.send(Arc::new(Event { seq, timestamp, tenant, update }));
     }
 
     /// Listens from now on.

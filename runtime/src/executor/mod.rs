@@ -67,6 +67,9 @@ pub trait TaskExecutor: Send + Sync {
     /// Runs one to its end. What goes wrong on the way is an outcome too.
     async fn execute(&self, attempt: Attempt) -> Outcome;
 
+    /// Bytes of memory that a task may take.
+    fn memory_limit(&self, spec: &Spec) -> u64;
+
     /// Whether `tenant` has the component `digest`, without which nothing can be run.
     fn has_component(&self, tenant: &str, digest: &Digest) -> bool;
 }

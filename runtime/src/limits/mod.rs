@@ -11,13 +11,17 @@ mod ledger;
 mod limiter;
 mod machine_memory;
 mod mode;
+mod modes;
 mod policy;
 mod request;
+mod thresholds;
 
 pub use budget::{Bounds, Budget};
 pub use ledger::{Exhausted, Ledger, Reservation};
 pub use limiter::{Limiter, Refusal};
 pub use machine_memory::MachineMemory;
 pub use mode::{Mode, UnknownMode};
+pub use modes::{InMode, Modes};
 pub use policy::{Policy, Rule};
 pub use request::{Error, Limits, Requested};
+pub use thresholds::{MB, Thresholds};

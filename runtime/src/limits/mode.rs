@@ -19,15 +19,6 @@ impl Mode {
     /// Every mode, in the order of the tables in the documents.
     pub const ALL: [Mode; 3] = [Mode::Dev, Mode::Test, Mode::Prod];
 
-    /// Tasks that run at one time, at most.
-    pub fn instances(self) -> u32 {
-        match self {
-            Mode::Dev => 50,
-            Mode::Test => 100,
-            Mode::Prod => 200,
-        }
-    }
-
     /// The name used in configuration, on the command line and in messages.
     pub fn name(self) -> &'static str {
         match self {

@@ -83,6 +83,12 @@ impl Requested {
         Ok(requested)
     }
 
+    /// The limits of a task that was accepted before: what it asked for was allowed then, and stays so.
+    pub fn accepted(&self, policy: Policy) -> Limits {
+        let values = PerBudget::new(|budget| self.0[budget].unwrap_or(policy.bounds(budget).default));
+        Limits { policy, asked: *self, values }
+    }
+
     /// Fills what was not asked for with the defaults of `policy`, or of a mode.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ pub enum Admission {
 }
 
 /// How tasks are treated. It follows from the levels.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Stance {
     /// What guests together may take of the processors, in percent; none is all of them.
     pub cpu_cap_percent: Option<f64>,
@@ -147,6 +147,31 @@ pub enum Action {
     Readable,
 }
 
+impl Action {
+    /// The name in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Level { .. } => "level",
+            Action::CapGuests { .. } => "cap_guests",
+            Action::SetShares(_) => "set_shares",
+            Action::Pause { .. } => "pause",
+            Action::Resume => "resume",
+            Action::HoldBack { .. } => "hold_back",
+            Action::LetBegin => "let_begin",
+            Action::Admit { .. } => "admit",
+            Action::RefuseGrowth => "refuse_growth",
+            Action::AllowGrowth => "allow_growth",
+            Action::ShrinkCaches => "shrink_caches",
+            Action::EndOne => "end_one",
+            Action::Prune => "prune",
+            Action::RefuseWrites => "refuse_writes",
+            Action::AcceptWrites => "accept_writes",
+            Action::Warn { .. } => "warn",
+            Action::Readable => "readable",
+        }
+    }
+}
+
 /// An action, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decision {
@@ -201,4 +226,37 @@ pub enum Group {
     Memory,
     /// The disk.
     Disk,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_action_is_called_as_in_json() {
+        let shares = Shares::FULL;
+        for action in [
+            Action::Level { from: Level::Normal },
+            Action::CapGuests { percent: None },
+            Action::SetShares(shares),
+            Action::Pause { below: Priority::High },
+            Action::Resume,
+            Action::HoldBack { below: Priority::High },
+            Action::LetBegin,
+            Action::Admit { admission: Default::default() },
+            Action::RefuseGrowth,
+            Action::AllowGrowth,
+            Action::ShrinkCaches,
+            Action::EndOne,
+            Action::Prune,
+            Action::RefuseWrites,
+            Action::AcceptWrites,
+            Action::Warn { reason: String::new() },
+            Action::Readable,
+        ] {
+            assert_eq!(json!(action)["action"], action.name());
+        }
+    }
 }

@@ -20,7 +20,6 @@ mod process;
 mod reading;
 mod sampler;
 mod stall;
-mod thresholds;
 
 pub use action::{Action, Admission, Decision, RESERVE_PERCENT, Shares, Stance};
 pub use cpu::Cpu;
@@ -33,4 +32,3 @@ pub use process::Process;
 pub use reading::{Missing, Reading, Roots};
 pub use sampler::{Sample, Sampler, Stalls};
 pub use stall::Stall;
-pub use thresholds::Thresholds;

@@ -11,8 +11,7 @@ use super::action::{self, Action, Admission, Decision, Group, Shares, Stance};
 use super::level::{Held, Level, Resource};
 use super::pressure::{self, Verdict};
 use super::sampler::Sample;
-use super::thresholds::Thresholds;
-use crate::limits::Mode;
+use crate::limits::{Mode, Thresholds};
 use crate::task::Priority;
 
 /// Memory that is critical because of us for this long costs a task, and after this long another one.

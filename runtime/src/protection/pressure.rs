@@ -5,23 +5,25 @@
 //!
 //! **CPU** is not how busy the processors are: guests may have what nobody else wants. With *rest* for what the
 //! mode's percentage leaves to others, others *want* the rest from 80 % of it on (guests that are held to their
-//! share cannot keep others from reaching that), and *stall* is somebody waiting for a processor for more than
-//! [`STALL_PERCENT`] of the time, or a thread of our server woken [`WAKE_DELAY_MS`] late:
+//! share cannot keep others from reaching that), *stall* is somebody waiting for a processor for more than
+//! [`STALL_PERCENT`] of the time, and *late* is a thread of our server, which is no nicer than others' are, woken
+//! after more than [`WAKE_DELAY_MS`]:
 //!
 //! | level | others' load |
 //! |---|---|
-//! | elevated | wants the rest; or from a fifth of the rest on, with stall |
-//! | critical | above the rest, with stall; or above the mode's whole percentage |
+//! | elevated | wants the rest; or from a fifth of the rest on, with stall or late |
+//! | critical | above the rest, and late; or above the mode's whole percentage |
 //!
-//! Stall alone is nothing: our own guests, compile workers and server may wait for each other.
+//! Stall alone is nothing: our own guests, compile workers and server may wait for each other. Nor does it make
+//! others' load critical: beside any load guests at nice 10 stall, and others do not. A monitor, a model server or a
+//! client on this machine would pause every task otherwise.
 
 use serde::Serialize;
 
 use super::level::{Edge, Level, NEAR, Resource};
 use super::reading::{Missing, Reading};
 use super::sampler::Sample;
-use super::thresholds::Thresholds;
-use crate::limits::Mode;
+use crate::limits::{Mode, Thresholds};
 
 /// Percent of the time in which somebody waits for a processor, above which it counts.
 pub const STALL_PERCENT: f64 = 40.0;
@@ -156,12 +158,13 @@ fn cpu(thresholds: &Thresholds, sample: &Sample) -> Verdict {
         look("wake_delay_ms", sample.wake_delay_ms.as_ref().copied(), WAKE_DELAY_MS, WAKE_DELAY_MS / 5.0),
     ];
     let level = |edge: Edge| {
-        let stalls = signs.iter().any(|[enter, keep]| if edge == Edge::Enter { *enter } else { *keep });
+        let signs = signs.map(|[enter, keep]| if edge == Edge::Enter { enter } else { keep });
+        let (stalls, [_, _, late]) = (signs.contains(&true), signs);
         let lower = edge.lower(margin(rest));
         let limit = thresholds.cpu_percent;
         let whole = outside > limit - edge.lower(margin(limit));
         match () {
-            () if whole || (stalls && outside > rest - lower) => Level::Critical,
+            () if whole || (late && outside > rest - lower) => Level::Critical,
             () if outside >= rest * NEAR - lower => Level::Elevated,
             () if stalls && outside >= rest * NOISE - edge.lower(rest * NOISE / 2.0) => Level::Elevated,
             () => Level::Normal,

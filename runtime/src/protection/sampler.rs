@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::cgroup::{self, Cgroups};
 use super::cpu::{self, Cpu, Ticks};
 use super::disk::{self, Disk};
+use super::level::Resource;
 use super::memory::{self, Ram};
 use super::process::{self, Process};
 use super::reading::{Missing, Reading, Roots};
@@ -175,6 +176,17 @@ impl Sample {
         }
         figures.insert("missing".to_owned(), Value::Object(missing));
         Value::Object(figures)
+    }
+
+    /// What is said of one resource; null where that cannot be read.
+    pub fn figures(&self, resource: Resource) -> Value {
+        let figures = match resource {
+            Resource::Cpu => to_json(&self.cpu),
+            Resource::Ram => to_json(&self.ram),
+            Resource::ProcessRam => to_json(&self.process),
+            Resource::Disk => to_json(&self.disk),
+        };
+        figures.unwrap_or_default()
     }
 }
 

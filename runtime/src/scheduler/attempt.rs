@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
 use super::live::{Ended, Live, LiveJournal};
+use super::places::Place;
 use crate::executor::{Attempt, Control};
 use crate::task::{End, Failure, FailureKind, Log, Next, Outcome, State, TaskId};
 use crate::task_store::Error;
@@ -28,49 +28,34 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
     loop {
         let woken = shared.wake.notified();
         let now = shared.clock.now_ms();
-        let (ready, due, shutting_down) = {
-            let mut state = shared.state();
-            let (ready, held) = (state.queue.is_ready(now), state.held_until_ms > now);
-            let due = if held { Some(state.held_until_ms) } else { state.queue.next_due_ms() };
-            (ready && !held, due, state.shutting_down)
-        };
-        if shutting_down {
-            return;
-        }
-        if !ready {
-            let due = due.map_or(Duration::from_secs(3600), |due| {
-                Duration::from_millis(due.saturating_sub(now).max(1).unsigned_abs())
-            });
-            tokio::select! {
-                () = woken => {}
-                () = tokio::time::sleep(due) => {}
-            }
-            continue;
-        }
-        // Who is first is asked when there is a place, not before.
-        let place = tokio::select! {
-            place = shared.places.clone().acquire_owned() => place,
-            () = async { while !shared.state().shutting_down { shared.wake.notified().await } } => return,
-        };
-        let Ok(place) = place else { return };
-        let next = {
+        let (next, due) = {
             let mut state = shared.state();
             if state.shutting_down {
                 return;
             }
-            let now = shared.clock.now_ms();
-            // What held everybody up may have come while this waited for a place.
-            if state.held_until_ms > now { None } else { state.pop(now) }
+            let held = state.held_until_ms > now;
+            // Who is first is asked when there is a place, not before.
+            let next = if held { None } else { state.pop(now) };
+            let next = next.map(|live| (state.place(&shared, live.candidate()), live));
+            (next, if held { Some(state.held_until_ms) } else { state.queue.next_due_ms() })
         };
-        if let Some(live) = next {
+        if let Some((place, live)) = next {
             tokio::spawn(shared.clone().start(live, place));
+            continue;
+        }
+        let due = due.map_or(Duration::from_secs(3600), |due| {
+            Duration::from_millis(due.saturating_sub(now).max(1).unsigned_abs())
+        });
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep(due) => {}
         }
     }
 }
 
 impl Shared {
     /// Notes the start of an attempt in the store, then runs it.
-    async fn start(self: Arc<Self>, live: Arc<Live>, place: OwnedSemaphorePermit) {
+    async fn start(self: Arc<Self>, live: Arc<Live>, place: Place) {
         let changing = live.changing.lock().await;
         let mut state = live.inner().state.clone();
         if state.cancel_asked {
@@ -92,7 +77,7 @@ impl Shared {
     }
 
     /// Runs an attempt that is stored as started, and stores how it ended.
-    pub(super) async fn run(self: Arc<Self>, live: Arc<Live>, place: OwnedSemaphorePermit) {
+    pub(super) async fn run(self: Arc<Self>, live: Arc<Live>, place: Place) {
         let control = Control::default();
         let outcome = match self.input(&live).await {
             Ok(input) => self.execute(&live, input, control).await,
@@ -131,6 +116,7 @@ impl Shared {
         if live.inner().state.cancel_asked || self.state().shutting_down {
             control.cancel(Duration::ZERO);
         }
+        self.pause_as_told(live);
         let attempt = Attempt {
             task_id: live.id,
             spec: live.spec.clone(),

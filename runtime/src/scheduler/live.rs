@@ -7,6 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::admission::Candidate;
 use crate::events::Bus;
 use crate::executor::Control;
 use crate::task::{CheckpointError, Journal, Spec, State, Task, TaskId};
@@ -26,6 +27,8 @@ pub struct Live {
     pub tenant: String,
     /// What it is.
     pub spec: Arc<Spec>,
+    /// Bytes of memory that it may take.
+    pub memory_bytes: u64,
     pub(super) created: jiff::Timestamp,
     pub(super) store: Arc<dyn TaskStore>,
     /// Held over every change that is also stored, so that changes are stored in their order.
@@ -62,7 +65,12 @@ pub struct Ended {
 }
 
 impl Live {
-    pub(super) fn new(task: Task, store: Arc<dyn TaskStore>, input: Option<Arc<[u8]>>) -> Live {
+    pub(super) fn new(
+        task: Task,
+        memory_bytes: u64,
+        store: Arc<dyn TaskStore>,
+        input: Option<Arc<[u8]>>,
+    ) -> Live {
         let Task { id, tenant, created, spec, state } = task;
         let waits_since = instant(state.due.unwrap_or(created));
         let inner = Inner {
@@ -78,6 +86,7 @@ impl Live {
             id,
             tenant,
             spec,
+            memory_bytes,
             created,
             store,
             changing: tokio::sync::Mutex::default(),
@@ -85,6 +94,12 @@ impl Live {
             logged: watch::Sender::new(0),
             ended: watch::Sender::new(None),
         }
+    }
+
+    /// What decides whether it may begin.
+    pub(super) fn candidate(&self) -> Candidate {
+        let Spec { priority, durable, .. } = *self.spec;
+        Candidate { priority, durable, memory_bytes: self.memory_bytes }
     }
 
     /// Bytes of memory that it takes while it waits, about.

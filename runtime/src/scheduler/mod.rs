@@ -6,28 +6,32 @@
 //!
 //! A submission, once begun, does not depend on the client that sent it: when that goes, it runs on.
 
+mod admission;
 mod attempt;
 mod clock;
 mod live;
+mod places;
+mod protect;
 mod queue;
 mod submission;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
+pub use admission::{Candidate, Room};
 pub use live::{Ended, Live};
-pub use queue::{HEAD_START_MS, Queue};
+pub use protect::{Affected, Held};
 pub use submission::{Accepted, Submission, Submitted};
 
 use clock::Clock;
+use places::Inner;
 
 use crate::events::Bus;
 use crate::executor::TaskExecutor;
-use crate::task::{Digest, Next, State, Status, Task, TaskId};
+use crate::task::{Digest, Next, Spec, State, Status, Task, TaskId};
 use crate::task_store::{self, Query, Summary, TaskStore};
 
 /// How long a client waits until its wish to cancel is stored: on a full disk that is not to be foreseen.
@@ -64,6 +68,17 @@ pub enum Error {
         tasks: usize,
         /// Bytes that they take, about.
         bytes: usize,
+    },
+    /// The machine has not the memory for it.
+    #[error(
+        "the machine is short of memory: a task that may take {} MiB does not fit into the {} MiB that are left to \
+         tasks: try again later, or with less limits.memory_bytes", memory_bytes >> 20, left_bytes >> 20
+    )]
+    MachineMemory {
+        /// What it may take.
+        memory_bytes: u64,
+        /// What is left.
+        left_bytes: u64,
     },
     /// The component was deleted this moment.
     #[error("there is no component {0} any more")]
@@ -109,54 +124,12 @@ struct Shared {
     executor: Arc<dyn TaskExecutor>,
     bus: Bus,
     settings: Settings,
-    places: Arc<Semaphore>,
     clock: Clock,
     state: Mutex<Inner>,
-    /// Something was queued, or the end has begun.
+    /// Something was queued, a place is free, more may begin, or the end has begun.
     wake: Notify,
-}
-
-#[derive(Default)]
-struct Inner {
-    queue: Queue<Waiting>,
-    /// What all in the queue take.
-    waiting_bytes: usize,
-    live: BTreeMap<TaskId, Arc<Live>>,
-    /// Components of submissions that are not in `live` yet.
-    arriving: HashMap<Digest, usize>,
-    /// Nothing begins before this time: the store has just refused that.
-    held_until_ms: i64,
-    shutting_down: bool,
-}
-
-/// A task in the queue.
-struct Waiting {
-    live: Arc<Live>,
-    /// What it took when it came in.
-    bytes: usize,
-}
-
-impl Inner {
-    /// Puts a task into the queue, where it waits since `since_ms`, or will from then on.
-    fn push(&mut self, live: Arc<Live>, since_ms: i64) {
-        let bytes = live.weight();
-        self.waiting_bytes += bytes;
-        self.queue.push_later(live.id, live.spec.priority, since_ms, Waiting { live, bytes });
-    }
-
-    /// Takes the next one out, if there is one at `now_ms`.
-    fn pop(&mut self, now_ms: i64) -> Option<Arc<Live>> {
-        let Waiting { live, bytes } = self.queue.pop(now_ms)?;
-        self.waiting_bytes -= bytes;
-        Some(live)
-    }
-
-    /// Takes this one out; false if it does not wait.
-    fn take_out(&mut self, id: TaskId) -> bool {
-        let waiting = self.queue.remove(id);
-        self.waiting_bytes -= waiting.as_ref().map_or(0, |waiting| waiting.bytes);
-        waiting.is_some()
-    }
+    /// The last place is free.
+    idle: Notify,
 }
 
 impl Scheduler {
@@ -174,11 +147,11 @@ impl Scheduler {
             ephemeral,
             executor,
             bus,
-            places: Arc::new(Semaphore::new(settings.places)),
+            state: Mutex::new(Inner::new(settings.places)),
             settings,
             clock: Clock::start(),
-            state: Mutex::default(),
             wake: Notify::new(),
+            idle: Notify::new(),
         }))
     }
 
@@ -210,7 +183,7 @@ impl Scheduler {
                 Next::Again(due) if due > Timestamp::now() => self.0.clock.at_ms(due),
                 _ => self.0.clock.at_ms(task.created).min(self.0.clock.now_ms()),
             };
-            let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
+            let live = self.0.take_up(task, self.0.durable.clone(), None);
             let mut state = self.0.state();
             state.live.insert(live.id, live.clone());
             state.push(live, since);
@@ -222,7 +195,7 @@ impl Scheduler {
     /// Ends a task that an earlier process left as `was` once there is room to store that.
     fn end_later(&self, mut task: Task, was: State) {
         let ended = std::mem::replace(&mut task.state, was);
-        let live = Arc::new(Live::new(task, self.0.durable.clone(), None));
+        let live = self.0.take_up(task, self.0.durable.clone(), None);
         self.0.state().live.insert(live.id, live.clone());
         let shared = self.0.clone();
         tokio::spawn(async move { shared.end_as(&live, ended).await });
@@ -374,22 +347,6 @@ impl Scheduler {
         Err(task_store::Error::Unwritten("the task is just being taken up: try again".to_owned()))
     }
 
-    /// Pauses a running task at its next yield, or lets it go on. False if it does not run.
-    pub fn pause(&self, id: TaskId, paused: bool) -> bool {
-        let Some(live) = self.0.state().live.get(&id).cloned() else { return false };
-        {
-            let mut inner = live.inner();
-            let Some(control) = &inner.control else { return false };
-            match paused {
-                true => control.pause(),
-                false => control.resume(),
-            }
-            inner.state.pause(Timestamp::now(), paused);
-        }
-        self.0.bus.task_changed(|| live.task());
-        true
-    }
-
     /// Whether a task that has not ended, or is being submitted, holds this component.
     pub fn uses(&self, tenant: &str, digest: &Digest) -> bool {
         let state = self.0.state();
@@ -399,11 +356,9 @@ impl Scheduler {
 
     /// How busy it is.
     pub fn load(&self) -> Load {
-        let Settings { places, max_pending, .. } = self.0.settings;
-        let (live, pending) = {
-            let state = self.0.state();
-            (state.live.len(), state.queue.waiting())
-        };
+        let max_pending = self.0.settings.max_pending;
+        let state = self.0.state();
+        let (live, pending, places) = (state.live.len(), state.queue.waiting(), state.admission.places());
         Load { running: live.saturating_sub(pending), pending, places, max_pending }
     }
 
@@ -412,8 +367,7 @@ impl Scheduler {
     pub async fn shut_down(&self, grace: Duration) {
         self.0.state().shutting_down = true;
         self.0.wake.notify_one();
-        let places = u32::try_from(self.0.settings.places).unwrap_or(u32::MAX);
-        if tokio::time::timeout(grace, self.0.places.acquire_many(places)).await.is_ok() {
+        if self.idle(grace).await {
             return;
         }
         let ending = async {
@@ -425,7 +379,7 @@ impl Scheduler {
                     }
                 }
                 // Again: one that began a moment ago is known a moment later.
-                if tokio::time::timeout(CANCEL_AGAIN, self.0.places.acquire_many(places)).await.is_ok() {
+                if self.idle(CANCEL_AGAIN).await {
                     break;
                 }
             }
@@ -437,6 +391,18 @@ impl Scheduler {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, Inner> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a task needs that is to begin.
+    fn candidate(&self, spec: &Spec) -> Candidate {
+        let Spec { priority, durable, .. } = *spec;
+        Candidate { priority, durable, memory_bytes: self.executor.memory_limit(spec) }
+    }
+
+    /// A task as it is held until it ends.
+    fn take_up(&self, task: Task, store: Arc<dyn TaskStore>, input: Option<Arc<[u8]>>) -> Arc<Live> {
+        let memory_bytes = self.executor.memory_limit(&task.spec);
+        Arc::new(Live::new(task, memory_bytes, store, input))
     }
 
     fn store(&self, durable: bool) -> Arc<dyn TaskStore> {

@@ -6,12 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::live::{Ended, Live, SMALL_INPUT};
+use super::places::Place;
 use super::{Error, Scheduler, Shared};
 use crate::executor::Control;
-use crate::task::{Digest, End, Next, Outcome, Task, TaskId};
+use crate::task::{Digest, End, Next, Outcome, Spec, Task, TaskId};
 use crate::task_store::{Idempotency, Inserted};
 
 /// How long a task that nobody knows of may run before it is stored.
@@ -131,7 +132,7 @@ impl Shared {
     /// Stores a submission, tells what became of it, and sees it through if there is a place.
     async fn accept(self: Arc<Self>, submission: Submission, tell: oneshot::Sender<Result<Told, Error>>) {
         let Submission { mut task, input, idempotency, waits } = submission;
-        let place = match self.claim() {
+        let place = match self.claim(&task.spec) {
             Ok(place) => place,
             Err(error) => {
                 let _ = tell.send(Err(error));
@@ -149,7 +150,7 @@ impl Shared {
         if let Some(place) = place {
             // Counted before it begins, in the same write that accepts it.
             task.state.start(Timestamp::now());
-            let live = Arc::new(Live::new(task, store, Some(input.clone())));
+            let live = self.take_up(task, store, Some(input.clone()));
             if waits && idempotency.is_none() && live.spec.durable {
                 return self.run_then_tell(live, input, place, arriving, tell).await;
             }
@@ -159,7 +160,7 @@ impl Shared {
             return;
         }
         let keep = !task.spec.durable || input.len() <= SMALL_INPUT;
-        let live = Arc::new(Live::new(task, store, keep.then(|| input.clone())));
+        let live = self.take_up(task, store, keep.then(|| input.clone()));
         if self.store_and_tell(&live, input, idempotency, arriving, tell).await {
             self.enqueue(&live, self.clock.now_ms()).await;
         }
@@ -189,6 +190,8 @@ impl Shared {
         let told = match live.store.insert(&live.task(), input, idempotency).await {
             Ok(Inserted::New) => {
                 self.state().live.insert(live.id, live.clone());
+                // Who was told of a pause before this did not find it.
+                self.pause_as_told(live);
                 drop(arriving);
                 self.bus.task_changed(|| live.task());
                 let _ = tell.send(Ok(Told::Stored(live.clone())));
@@ -208,7 +211,7 @@ impl Shared {
         &self,
         live: Arc<Live>,
         input: Arc<[u8]>,
-        place: OwnedSemaphorePermit,
+        place: Place,
         arriving: Arriving,
         tell: oneshot::Sender<Result<Told, Error>>,
     ) {
@@ -261,18 +264,10 @@ impl Shared {
     }
 
     /// A place, if there is one and nobody waits for it; none if the task is to wait.
-    fn claim(&self) -> Result<Option<OwnedSemaphorePermit>, Error> {
+    fn claim(self: &Arc<Self>, spec: &Spec) -> Result<Option<Place>, Error> {
+        let candidate = self.candidate(spec);
         let mut state = self.state();
-        if state.shutting_down {
-            return Err(Error::ShuttingDown);
-        }
-        let (tasks, bytes) = (state.queue.waiting(), state.waiting_bytes);
-        if tasks >= self.settings.max_pending || bytes >= self.settings.max_pending_bytes {
-            return Err(Error::QueueFull { tasks, bytes });
-        }
-        if state.queue.is_ready(self.clock.now_ms()) {
-            return Ok(None);
-        }
-        Ok(self.places.clone().try_acquire_owned().ok())
+        let begins = state.look_at(candidate, &self.settings, self.clock.now_ms())?;
+        Ok(begins.then(|| state.place(self, candidate)))
     }
 }

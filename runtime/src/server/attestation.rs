@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::machine::Machine;
 use crate::engine::ENGINE_VERSION;
-use crate::limits::{Budget, Mode};
+use crate::limits::{Budget, Mode, Modes};
 use crate::private;
 use crate::task::Object;
 
@@ -104,7 +104,7 @@ impl Kept {
 /// The last report.
 pub struct Attestation {
     file: PathBuf,
-    mode: Mode,
+    modes: Modes,
     last: Mutex<Option<Arc<Kept>>>,
     writing: Mutex<()>,
 }
@@ -112,7 +112,7 @@ pub struct Attestation {
 impl Attestation {
     /// What was kept in `data_dir` by a server that may have been another one. A file that is damaged is as
     /// good as none.
-    pub fn open(data_dir: &Path, mode: Mode) -> Attestation {
+    pub fn open(data_dir: &Path, modes: Modes) -> Attestation {
         let file = data_dir.join(FILE);
         let last = std::fs::read(&file).ok().and_then(|bytes| {
             serde_json::from_slice(&bytes)
@@ -122,7 +122,7 @@ impl Attestation {
                 })
                 .ok()
         });
-        Attestation { file, mode, last: Mutex::new(last), writing: Mutex::new(()) }
+        Attestation { file, modes, last: Mutex::new(last), writing: Mutex::new(()) }
     }
 
     /// The last report, of whatever server.
@@ -132,7 +132,7 @@ impl Attestation {
 
     /// The mode, version and engine of this server.
     pub fn subject(&self) -> [&'static str; 3] {
-        [self.mode.name(), VERSION, ENGINE_VERSION]
+        [self.modes.mode().name(), VERSION, ENGINE_VERSION]
     }
 
     /// Whether a report is of this server, as it is now.
@@ -142,7 +142,7 @@ impl Attestation {
 
     /// Whether these limits have to be proven: where other people's tasks run.
     pub fn is_wanted(&self) -> bool {
-        self.mode == Mode::Prod
+        self.modes.mode() == Mode::Prod
     }
 
     /// The limits that nothing current proves.
@@ -193,13 +193,13 @@ mod tests {
     fn a_report_is_of_the_server_that_was_attacked() {
         let dir = std::env::temp_dir().join(format!("omnimind-attestation-{}", std::process::id()));
         private::dir(&dir).unwrap();
-        let attestation = Attestation::open(&dir, Mode::Prod);
+        let attestation = Attestation::open(&dir, Mode::Prod.into());
         assert_eq!(attestation.unproven().len(), Budget::ALL.len());
         attestation.keep(report("prod", "")).unwrap();
         assert!(attestation.unproven().is_empty());
         // Another start finds it, another mode does not take it.
-        assert!(Attestation::open(&dir, Mode::Prod).unproven().is_empty());
-        assert_eq!(Attestation::open(&dir, Mode::Test).unproven().len(), Budget::ALL.len());
+        assert!(Attestation::open(&dir, Mode::Prod.into()).unproven().is_empty());
+        assert_eq!(Attestation::open(&dir, Mode::Test.into()).unproven().len(), Budget::ALL.len());
         for other in [
             Report { version: "0".to_owned(), ..report("prod", "") },
             Report { engine: "wasmtime 1".to_owned(), ..report("prod", "") },
@@ -211,7 +211,7 @@ mod tests {
         attestation.keep(report("prod", "tables")).unwrap();
         assert_eq!(attestation.unproven(), ["tables"]);
         std::fs::write(dir.join(FILE), b"{\"at_ms\": ").unwrap();
-        assert_eq!(Attestation::open(&dir, Mode::Prod).last(), None);
+        assert_eq!(Attestation::open(&dir, Mode::Prod.into()).last(), None);
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::Attestation;
 use crate::engine::{ENGINE_VERSION, TICK};
+use crate::guard::{Guard, Pressure};
+use crate::protection::{Level, Resource};
 use crate::scheduler::Scheduler;
 use crate::task::timestamp;
 use crate::task_store::SqliteStore;
@@ -70,6 +72,7 @@ pub struct Report {
 pub struct Health {
     store: Arc<SqliteStore>,
     scheduler: Scheduler,
+    guard: Arc<Guard>,
     data_dir: PathBuf,
     attestation: Arc<Attestation>,
     last: Mutex<Report>,
@@ -80,12 +83,13 @@ impl Health {
     pub async fn new(
         store: Arc<SqliteStore>,
         scheduler: Scheduler,
+        guard: Arc<Guard>,
         data_dir: PathBuf,
         attestation: Arc<Attestation>,
     ) -> Health {
         let report = Report { overall: Overall::Healthy, checks: Vec::new(), timestamp: String::new() };
         let last = Mutex::new(report);
-        let health = Health { store, scheduler, data_dir, attestation, last };
+        let health = Health { store, scheduler, guard, data_dir, attestation, last };
         health.look().await;
         health
     }
@@ -103,6 +107,12 @@ impl Health {
         let mut report = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // These change from one moment to the next, and cost nothing to look at.
         report.checks.push(self.queue());
+        report.checks.push(self.pressure("cpu", &[Resource::Cpu], "others want the processors"));
+        report.checks.push(self.pressure(
+            "memory",
+            &[Resource::Ram, Resource::ProcessRam],
+            "end what takes the memory, or submit tasks with less limits.memory_bytes",
+        ));
         report.checks.push(self.limits());
         report.overall = report.checks.iter().map(|check| check.status).max().unwrap_or(Overall::Healthy);
         report
@@ -176,6 +186,29 @@ impl Health {
             Err(error) => (Value::Null, Err((Overall::Degraded, error.to_string(), "look at the log"))),
         };
         check("filesystem", begun, details, verdict)
+    }
+
+    /// How pressed some resources are.
+    fn pressure(&self, name: &'static str, resources: &[Resource], remediation: &'static str) -> Check {
+        let begun = Instant::now();
+        let all: Vec<_> =
+            resources.iter().map(|resource| (*resource, self.guard.pressure(*resource))).collect();
+        let shown = |(resource, pressure): &(Resource, Pressure)| {
+            let shown = json!({
+                "pressure": pressure.level, "figures": pressure.details, "unreadable": pressure.failure,
+            });
+            (resource.name().to_owned(), shown)
+        };
+        let details = Value::Object(all.iter().map(shown).collect());
+        let critical = all.iter().find(|(_, pressure)| pressure.level == Level::Critical);
+        let verdict = match critical {
+            Some((resource, _)) => {
+                let why = format!("{} is critical: see /api/v1/protection/decisions", resource.name());
+                Err((Overall::Degraded, why, remediation))
+            }
+            None => Ok(()),
+        };
+        check(name, begun, details, verdict)
     }
 
     fn queue(&self) -> Check {

@@ -38,12 +38,16 @@ pub use submission::is_name;
 use crate::components::Components;
 use crate::config::Config;
 use crate::events::Bus;
+use crate::guard::Guard;
+use crate::limits::Modes;
 use crate::scheduler::Scheduler;
 
 /// What handlers work with.
 pub struct App {
     /// What the server was told.
     pub config: Config,
+    /// The mode in force.
+    pub modes: Modes,
     /// Who may come in.
     pub auth: Auth,
     /// What runs tasks.
@@ -52,6 +56,8 @@ pub struct App {
     pub components: Arc<Components>,
     /// What happens.
     pub bus: Bus,
+    /// What keeps the machine responsive.
+    pub guard: Arc<Guard>,
     /// How everything is.
     pub health: Arc<Health>,
     bodies: body::Bodies,
@@ -63,15 +69,17 @@ impl App {
     /// Puts the parts together. `ending` becomes true when the server is to end.
     pub fn new(
         config: Config,
+        modes: Modes,
         auth: Auth,
         scheduler: Scheduler,
         components: Arc<Components>,
         bus: Bus,
+        guard: Arc<Guard>,
         health: Arc<Health>,
         ending: watch::Receiver<bool>,
     ) -> App {
         let bodies = body::Bodies::default();
-        App { config, auth, scheduler, components, bus, health, bodies, ending }
+        App { config, modes, auth, scheduler, components, bus, guard, health, bodies, ending }
     }
 }
 

@@ -43,6 +43,11 @@ impl Problem {
         }))
     }
 
+    /// The stable name of what is wrong.
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
     /// With a member of its own.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Problem {
         self.0.more.insert(name.to_owned(), value.into());

@@ -11,13 +11,13 @@ use axum::routing::{MethodRouter, get, post, put};
 
 use super::App;
 use super::gate::Tenant;
-use super::handlers::{browser, components, events, health, limits, output, submit, tasks};
+use super::handlers::{browser, components, events, health, limits, output, protection, submit, tasks};
 use super::problem::Problem;
 use super::sessions;
 
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {
-    let routes: [(&str, MethodRouter<Arc<App>>); 17] = [
+    let routes: [(&str, MethodRouter<Arc<App>>); 20] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
@@ -32,6 +32,9 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/sign-in", post(browser::link)),
         ("/api/v1/health", get(health::all)),
         ("/api/v1/health/{check}", get(health::one)),
+        ("/api/v1/protection", get(protection::status)),
+        ("/api/v1/protection/decisions", get(protection::decisions)),
+        ("/api/v1/protection/mode", put(protection::switch)),
         ("/api/v1/limits", get(limits::show)),
         ("/api/v1/limits/attestation", put(limits::attest)),
         ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),

@@ -1,5 +1,6 @@
 //! What a task is: the submission, checked and completed. It never changes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct Spec {
     pub metadata: Box<RawValue>,
     /// How urgent it is.
     pub priority: Priority,
+    /// The mode it was accepted in: its defaults are the task's.
+    #[serde(default)]
+    pub mode: Cow<'static, str>,
     /// The limits it asked for, by budget.
     pub limits: BTreeMap<String, u64>,
     /// A command's arguments, without its name.

@@ -196,16 +196,18 @@ impl State {
         self.note(now, What::Started, None);
     }
 
-    /// The running execution is paused, or goes on.
-    pub fn pause(&mut self, now: Timestamp, paused: bool) {
+    /// The running execution is paused, or goes on; false if it was so already.
+    pub fn pause(&mut self, now: Timestamp, paused: bool, why: Option<&str>) -> bool {
         let (from, to, what) = match paused {
             true => (Status::Running, Status::Paused, What::Paused),
             false => (Status::Paused, Status::Running, What::Resumed),
         };
-        if self.status == from {
-            self.status = to;
-            self.note(now, what, None);
+        if self.status != from {
+            return false;
         }
+        self.status = to;
+        self.note(now, what, why.map(str::to_owned));
+        true
     }
 
     /// A client asks for the end.

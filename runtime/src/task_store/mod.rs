@@ -39,6 +39,14 @@ pub enum Error {
     Closed,
 }
 
+impl Error {
+    /// There is room, and it is kept for what was accepted.
+    pub(crate) fn nearly_full() -> Error {
+        let limit = "the file system of the data directory is above protection.limits.disk_percent";
+        Error::Full(format!("{limit}; free space, or wait until old outputs are pruned"))
+    }
+}
+
 /// What a repeated submission is recognised by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {

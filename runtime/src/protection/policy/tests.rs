@@ -54,7 +54,7 @@ fn put(sample: &mut Sample, resource: Resource, value: f64) {
     match resource {
         Resource::Cpu => {
             sample.cpu = Ok(Cpu { outside_percent: value, ..Cpu::default() });
-            sample.stall = stalls(100.0);
+            (sample.stall, sample.wake_delay_ms) = (stalls(100.0), Ok(100.0));
         }
         Resource::Ram => {
             let Ok(ram) = &mut sample.ram else { return };
@@ -79,7 +79,7 @@ fn limit(mode: Mode, resource: Resource) -> (f64, f64) {
         (Resource::ProcessRam, Mode::Prod) => (12e9, 6e8),
         (Resource::Disk, Mode::Dev | Mode::Test) => (90.0, 5.0),
         (Resource::Ram | Resource::Disk, Mode::Prod) => (95.0, 5.0),
-        // Of others' load, with stall: what the mode leaves to them.
+        // Of others' load, with stall and late: what the mode leaves to them.
         (Resource::Cpu, Mode::Dev) => (25.0, 2.5),
         (Resource::Cpu, Mode::Test) => (15.0, 1.5),
         (Resource::Cpu, Mode::Prod) => (5.0, 0.5),
@@ -151,8 +151,7 @@ fn processors_are_pressed_by_others_alone() {
         (20.0, 0.0, 0.0, 0.0, Elevated),
         (25.0, 100.0, 0.0, 0.0, Elevated),
         (25.1, 40.0, 40.0, 50.0, Elevated),
-        (25.1, 40.1, 0.0, 0.0, Critical),
-        (25.1, 0.0, 40.1, 0.0, Critical),
+        (25.1, 100.0, 100.0, 50.0, Elevated),
         (25.1, 0.0, 0.0, 50.1, Critical),
         (75.0, 0.0, 0.0, 0.0, Elevated),
         (75.1, 0.0, 0.0, 0.0, Critical),

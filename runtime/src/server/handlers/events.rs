@@ -10,11 +10,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Request, Response};
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, watch};
 
-use crate::events::Event;
+use crate::events::{Event, TaskUpdate, Update};
 use crate::server::App;
 use crate::server::gate::Tenant;
 use crate::server::problem::{Problem, Result};
@@ -89,9 +90,13 @@ where
 }
 
 /// What a client wants to hear of.
-enum Channels {
-    Tasks,
-    Some(Vec<TaskId>),
+struct Channels {
+    /// Every task of the client's.
+    tasks: bool,
+    /// These.
+    some: Vec<TaskId>,
+    /// What is decided to protect the machine.
+    protection: bool,
 }
 
 impl Channels {
@@ -99,34 +104,52 @@ impl Channels {
         let wrong = || {
             Problem::invalid(
                 "channels",
-                format!("`tasks`, or up to {MAX_CHANNELS} of task:ID, with commas between"),
+                format!("up to {MAX_CHANNELS} of `tasks`, `task:ID` and `protection`, with commas between"),
             )
         };
-        let names: Vec<&str> = text.unwrap_or("tasks").split(',').map(str::trim).collect();
-        if names.contains(&"tasks") && names.iter().all(|name| *name == "tasks" || name.starts_with("task:"))
-        {
-            return Ok(Channels::Tasks);
+        let mut channels = Channels { tasks: false, some: Vec::new(), protection: false };
+        let names = text.unwrap_or("tasks").split(',').map(str::trim);
+        for (count, name) in names.enumerate() {
+            match (name, name.strip_prefix("task:").map(str::parse)) {
+                _ if count >= MAX_CHANNELS => return Err(wrong()),
+                ("tasks", _) => channels.tasks = true,
+                ("protection", _) => channels.protection = true,
+                (_, Some(Ok(id))) => channels.some.push(id),
+                _ => return Err(wrong()),
+            }
         }
-        if names.len() > MAX_CHANNELS {
-            return Err(wrong());
-        }
-        let ids = names.iter().map(|name| name.strip_prefix("task:").and_then(|id| id.parse().ok()));
-        ids.collect::<Option<Vec<_>>>().map(Channels::Some).ok_or_else(wrong)
+        Ok(channels)
     }
 
-    /// The channel through which `event` is heard.
-    fn of(&self, event: &Event) -> Option<String> {
-        match self {
-            Channels::Tasks => Some("tasks".to_owned()),
-            Channels::Some(ids) => {
-                let id = event.update.task_id;
-                ids.contains(&id).then(|| format!("task:{id}"))
+    /// How `event` is called and through which channel it is heard, with its data; none if it is not.
+    fn of<'a>(&self, event: &'a Event, tenant: &str) -> Option<(&'static str, String, Data<'a>)> {
+        match &event.update {
+            Update::Task(update) if event.tenant.as_deref() == Some(tenant) => {
+                let id = update.task_id;
+                let channel = match self.tasks {
+                    true => "tasks".to_owned(),
+                    false if self.some.contains(&id) => format!("task:{id}"),
+                    false => return None,
+                };
+                Some(("task_update", channel, Data::Task(update)))
             }
+            Update::Protection(row) if self.protection => {
+                Some(("protection_event", "protection".to_owned(), Data::Protection(row)))
+            }
+            _ => None,
         }
     }
 }
 
-/// `GET /api/events?channels=tasks,task:ID`
+/// The `data` of an event.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Task(&'a TaskUpdate),
+    Protection(&'a serde_json::Value),
+}
+
+/// `GET /api/events?channels=tasks,task:ID,protection`
 pub async fn events(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -142,15 +165,14 @@ pub async fn events(
         out.send(Line::event("connected", &json!({"type": "connected", "timestamp": now()}))).await?;
         loop {
             match listener.recv().await {
-                Ok(event) if event.tenant == tenant => {
-                    let Some(channel) = channels.of(&event) else { continue };
+                Ok(event) => {
+                    let Some((name, channel, data)) = channels.of(&event, tenant) else { continue };
                     let data = json!({
-                        "type": "task_update", "channel": channel, "data": event.update,
+                        "type": name, "channel": channel, "data": data,
                         "timestamp": event.timestamp, "seq": event.seq,
                     });
-                    out.send(Line::numbered(event.seq, "task_update", &data)).await?;
+                    out.send(Line::numbered(event.seq, name, &data)).await?;
                 }
-                Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     let data = json!({"type": "lagged", "data": {"missed": missed}, "timestamp": now()});
                     out.send(Line::event("lagged", &data)).await?;

@@ -23,7 +23,7 @@ const MAX_REPORT: usize = 64 << 10;
 pub async fn show(State(app): State<Arc<App>>) -> Response<Body> {
     let attestation = app.health.attestation();
     let last = attestation.last();
-    let policy = app.config.limits;
+    let policy = app.modes.current().limits;
     let [mode, version, engine] = attestation.subject();
     let limit = |budget: Budget| {
         let bounds = policy.bounds(budget);

@@ -6,6 +6,7 @@ pub mod events;
 pub mod health;
 pub mod limits;
 pub mod output;
+pub mod protection;
 mod received;
 pub mod submit;
 pub mod tasks;

@@ -73,7 +73,7 @@ pub async fn logs(
     }
     // How long it is, is not known before it is read.
     let most = task.spec.limits.get(Budget::LogBytes.name()).copied();
-    let most = most.unwrap_or(app.config.limits.bounds(Budget::LogBytes).default);
+    let most = most.unwrap_or(app.modes.current().limits.bounds(Budget::LogBytes).default);
     let place = app.bodies.answer(usize::try_from(most).unwrap_or(usize::MAX))?;
     let bytes = match app.scheduler.live(tenant, task.id) {
         Some(live) => live.log_from(0).1,

@@ -59,7 +59,7 @@ pub enum Received {
 /// `413`, `415`, `408`, `422` for parts that cannot be told apart.
 pub async fn receive(app: &App, request: Request<Body>) -> Result<Received> {
     let (head, body) = request.into_parts();
-    let input = max_input(&app.config.limits);
+    let input = max_input(&app.modes.current().limits);
     match media_type(&head.headers).as_str() {
         "application/wasm" | "application/octet-stream" => {
             let limit = max_component();

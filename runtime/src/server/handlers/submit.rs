@@ -16,7 +16,7 @@ use super::components::no_component;
 use super::received::{self, Received};
 use super::tasks::{finished, record};
 use crate::limits::{Budget, Limits, Mode, Requested};
-use crate::scheduler::{Accepted, Ended, Submission, Submitted};
+use crate::scheduler::{Accepted, Candidate, Ended, Submission, Submitted};
 use crate::server::App;
 use crate::server::body::Whole;
 use crate::server::gate::Tenant;
@@ -71,8 +71,11 @@ pub async fn submit(
     let mut found = find(&app, tenant, &task, component).await?;
     let keep = found.keep.take();
     let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
-    let spec = spec_of(&app, task, found)?;
-    Requested::all(&spec.limits)?.effective(app.config.limits)?.admit_input(sent_input.len() as u64)?;
+    let mode = app.modes.mode();
+    let spec = spec_of(&app, mode, task, found)?;
+    Requested::all(&spec.limits)?
+        .effective(app.modes.of(mode).limits)?
+        .admit_input(sent_input.len() as u64)?;
     if let Some((name, bytes)) = keep {
         let (components, digest) = (app.components.clone(), spec.digest);
         // To its end, whether the client waits or not.
@@ -210,9 +213,9 @@ async fn find(app: &App, tenant: &'static str, task: &TaskJson, sent: Option<Sen
 }
 
 /// The submission, completed and checked against grants and limits.
-fn spec_of(app: &App, task: TaskJson, found: Found) -> Result<Spec> {
+fn spec_of(app: &App, mode: Mode, task: TaskJson, found: Found) -> Result<Spec> {
     let Found { name, digest, capabilities, .. } = found;
-    let grants = effective_grants(&task, app.config.mode);
+    let grants = effective_grants(&task, mode);
     let missing: Vec<Capability> =
         capabilities.iter().copied().filter(|capability| !grants.allow(*capability)).collect();
     if !missing.is_empty() {
@@ -237,6 +240,7 @@ fn spec_of(app: &App, task: TaskJson, found: Found) -> Result<Spec> {
         description: task.description,
         metadata: task.metadata.unwrap_or_else(|| RawValue::NULL.to_owned()),
         priority: task.priority,
+        mode: mode.name().into(),
         limits: task.limits,
         args: task.args,
         env: task.env,
@@ -325,12 +329,17 @@ async fn explain(
 ) -> Result<Response<Body>> {
     // What came with it is looked at and not kept.
     let Found { name, capabilities: needed, .. } = find(app, tenant, &task, component).await?;
-    let grants = effective_grants(&task, app.config.mode);
+    let grants = effective_grants(&task, app.modes.mode());
     let (granted, missing): (Vec<Capability>, Vec<Capability>) =
         needed.iter().copied().partition(|capability| grants.allow(*capability));
-    let limits = Requested::all(&task.limits)?.effective(app.config.limits)?;
+    let limits = Requested::all(&task.limits)?.effective(app.modes.current().limits)?;
     limits.admit_input(input.len() as u64)?;
     let load = app.scheduler.load();
+    let candidate = Candidate {
+        priority: task.priority,
+        memory_bytes: limits.get(Budget::MemoryBytes),
+        durable: task.durable.unwrap_or(true),
+    };
     let admission = match () {
         () if !missing.is_empty() => json!({"state": "refused", "reason": "capability_denied"}),
         () if !needed.is_empty() => json!({"state": "refused", "reason": "capability_unavailable"}),
@@ -338,11 +347,14 @@ async fn explain(
             json!({"state": "refused", "reason": "store.allow_ephemeral is false"})
         }
         () if app.health.poisoned().is_some() => json!({"state": "refused", "reason": "storage_unavailable"}),
-        () if load.pending >= load.max_pending => json!({"state": "refused", "reason": "overloaded"}),
-        () if load.pending > 0 || load.running >= load.places => {
-            json!({"state": "queued", "reason": format!("{} tasks run and {} wait", load.running, load.pending)})
-        }
-        () => json!({"state": "admitted"}),
+        () => match app.scheduler.would_begin(candidate) {
+            Ok(true) => json!({"state": "admitted"}),
+            Ok(false) => {
+                let (running, pending) = (load.running, load.pending);
+                json!({"state": "queued", "reason": format!("{running} tasks run and {pending} wait")})
+            }
+            Err(error) => json!({"state": "refused", "reason": Problem::from(error).code()}),
+        },
     };
     let body = json!({
         "component": name,

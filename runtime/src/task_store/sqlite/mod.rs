@@ -21,6 +21,7 @@ mod writer;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use rusqlite::config::DbConfig;
@@ -77,6 +78,8 @@ pub struct SqliteStore {
     health: Arc<Health>,
     writer: Writer,
     readers: Readers,
+    /// The disk is nearly full: what can be refused is.
+    refuses_new: AtomicBool,
     /// Of pruning for space.
     progress: tokio::sync::Mutex<space::Progress>,
     // Released last.
@@ -115,7 +118,8 @@ impl SqliteStore {
         let readers = Readers::open(&path).map_err(|error| unusable(error.to_string()))?;
         let writer = Writer::start(db, health.clone()).map_err(|error| unusable(error.to_string()))?;
         let progress = tokio::sync::Mutex::new((Spared::default(), i64::MIN));
-        Ok(SqliteStore { blobs, health, writer, readers, progress, _dir: dir })
+        let refuses_new = AtomicBool::new(false);
+        Ok(SqliteStore { blobs, health, writer, readers, refuses_new, progress, _dir: dir })
     }
 
     /// Tasks that had not ended when the last process did, oldest first.
@@ -447,6 +451,7 @@ impl TaskStore for SqliteStore {
         name: &str,
         data: Vec<u8>,
     ) -> Result<(), Error> {
+        self.admit_new()?;
         let (tenant, name, size) = (tenant.to_owned(), name.to_owned(), data.len() as i64);
         let data = self.keep(data.into()).await?;
         let hash = data.hash();

@@ -4,6 +4,7 @@
 //! log how long it was. Rows first and files after the commit, as in `retention`: a crash in between leaves files
 //! that nobody names, which are swept.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{Connection, named_params};
@@ -66,6 +67,23 @@ struct Bulk {
 }
 
 impl SqliteStore {
+    /// From now on new components and checkpoints are refused, or accepted again. What became of the tasks that
+    /// were accepted is always stored: that is what the rest of the disk is for.
+    pub fn refuse_new(&self, refuses: bool) {
+        self.refuses_new.store(refuses, Ordering::Relaxed);
+    }
+
+    /// Whether something new may be written.
+    ///
+    /// # Errors
+    /// [`Error::Full`]: the disk is nearly full.
+    pub fn admit_new(&self) -> Result<(), Error> {
+        match self.refuses_new.load(Ordering::Relaxed) {
+            true => Err(Error::nearly_full()),
+            false => Ok(()),
+        }
+    }
+
     /// Makes room on a disk that is nearly full: removes the logs and the large outputs of finished tasks that
     /// are not `spared`, the oldest first, and gives what the database does not need back to the file system.
     ///

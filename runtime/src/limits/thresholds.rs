@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::Mode;
+use super::Mode;
 
 /// What [`Mode`] and configuration come to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,25 +15,28 @@ pub struct Thresholds {
     pub process_ram_bytes: u64,
     /// Share of the data directory's file system that may be used.
     pub disk_percent: f64,
+    /// Tasks that run at one time, at most.
+    pub instances: u32,
     /// After the start nothing is critical for this long: compiling and recovering are loads that pass.
     pub grace: Duration,
 }
 
 /// A megabyte, as the table of the modes has it.
-const MB: u64 = 1_000_000;
+pub const MB: u64 = 1_000_000;
 
 impl From<Mode> for Thresholds {
     fn from(mode: Mode) -> Thresholds {
-        let (cpu_percent, ram_percent, process_ram_mb, disk_percent, grace_s) = match mode {
-            Mode::Dev => (75.0, 80.0, 8_000, 90.0, 60),
-            Mode::Test => (85.0, 85.0, 10_000, 90.0, 30),
-            Mode::Prod => (95.0, 95.0, 12_000, 95.0, 120),
+        let (cpu_percent, ram_percent, process_ram_mb, disk_percent, instances, grace_s) = match mode {
+            Mode::Dev => (75.0, 80.0, 8_000, 90.0, 50, 60),
+            Mode::Test => (85.0, 85.0, 10_000, 90.0, 100, 30),
+            Mode::Prod => (95.0, 95.0, 12_000, 95.0, 200, 120),
         };
         Thresholds {
             cpu_percent,
             ram_percent,
             process_ram_bytes: process_ram_mb * MB,
             disk_percent,
+            instances,
             grace: Duration::from_secs(grace_s),
         }
     }

@@ -1,0 +1,156 @@
+//! What protects the machine: who may begin, who is paused, and who is ended for the others' sake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::admission::{Candidate, Room};
+use super::live::Live;
+use super::{Error, Scheduler, Shared};
+use crate::executor::Control;
+use crate::task::{Priority, TaskId};
+
+/// A task that something was done to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affected {
+    /// Which.
+    pub id: TaskId,
+    /// Whose.
+    pub tenant: String,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Bytes of linear memory that it held.
+    pub memory_bytes: u64,
+}
+
+/// What tasks hold and may come to need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of linear memory.
+    pub used_bytes: u64,
+    /// What they count with where another one wants to begin.
+    pub counted_bytes: u64,
+}
+
+impl Scheduler {
+    /// Who may begin, until this is said again.
+    pub fn set_room(&self, room: Room) {
+        let running = self.0.running();
+        {
+            let mut state = self.0.state();
+            state.admission.room = room;
+            state
+                .admission
+                .measure(running.iter().map(|(live, control)| (control.memory_bytes(), live.memory_bytes)));
+        }
+        self.0.wake.notify_one();
+    }
+
+    /// From now on there are this many places. Who has one keeps it.
+    pub fn set_places(&self, places: usize) {
+        self.0.state().admission.resize(places);
+        self.0.wake.notify_one();
+    }
+
+    /// What tasks hold.
+    pub fn held(&self) -> Held {
+        let used_bytes = self.0.running().iter().map(|(_, control)| control.memory_bytes()).sum();
+        Held { used_bytes, counted_bytes: self.0.state().admission.counted() }
+    }
+
+    /// Whether a task like this would begin if it came now; it would wait otherwise.
+    ///
+    /// # Errors
+    /// It would be refused.
+    pub fn would_begin(&self, candidate: Candidate) -> Result<bool, Error> {
+        let now = self.0.clock.now_ms();
+        self.0.state().look_at(candidate, &self.0.settings, now)
+    }
+
+    /// Pauses every running task below `below` at its next yield, and lets the others go on. Returns those that
+    /// were paused and those that go on. It holds for what begins later, too.
+    pub fn pause_below(&self, below: Option<Priority>) -> (Vec<Affected>, Vec<Affected>) {
+        self.0.state().paused_below = below;
+        let (mut paused, mut resumed) = (Vec::new(), Vec::new());
+        for (live, control) in self.0.running() {
+            match self.0.pause_as_told(&live) {
+                Some(true) => paused.push(affected(&live, &control)),
+                Some(false) => resumed.push(affected(&live, &control)),
+                None => {}
+            }
+        }
+        (paused, resumed)
+    }
+
+    /// Ends the running task of the lowest priority that holds the most memory; it is tried again later.
+    pub fn end_largest(&self) -> Option<Affected> {
+        let running = self.0.running();
+        let (live, control) = running
+            .iter()
+            .filter(|(_, control)| control.memory_bytes() > 0)
+            .min_by_key(|(live, control)| (live.spec.priority, std::cmp::Reverse(control.memory_bytes())))?;
+        let ended = affected(live, control);
+        control.end_for_memory();
+        Some(ended)
+    }
+
+    /// Waits until nothing runs.
+    pub(super) async fn idle(&self, patience: Duration) -> bool {
+        let idle = async {
+            loop {
+                let told = self.0.idle.notified();
+                let mut told = std::pin::pin!(told);
+                told.as_mut().enable();
+                if self.0.state().admission.held() == 0 {
+                    break;
+                }
+                told.await;
+            }
+        };
+        tokio::time::timeout(patience, idle).await.is_ok()
+    }
+}
+
+impl Shared {
+    /// Every task that is being executed.
+    fn running(&self) -> Vec<(Arc<Live>, Control)> {
+        let state = self.state();
+        let running =
+            state.live.values().filter_map(|live| Some((live.clone(), live.inner().control.clone()?)));
+        running.collect()
+    }
+
+    /// Pauses a running task, or lets it go on, as everybody was told; says which if that changed something.
+    pub(super) fn pause_as_told(&self, live: &Live) -> Option<bool> {
+        let below = self.state().paused_below;
+        let paused = below.is_some_and(|below| live.spec.priority < below);
+        self.pause(live, paused, Some("the processors are wanted by others")).then_some(paused)
+    }
+
+    /// Pauses a task at its next yield, or lets it go on. False if it does not run, or is so already.
+    pub(super) fn pause(&self, live: &Live, paused: bool, why: Option<&str>) -> bool {
+        {
+            let mut inner = live.inner();
+            let Some(control) = &inner.control else { return false };
+            match paused {
+                true => control.pause(),
+                false => control.resume(),
+            }
+            if !inner.state.pause(Timestamp::now(), paused, why) {
+                return false;
+            }
+        }
+        self.bus.task_changed(|| live.task());
+        true
+    }
+}
+
+fn affected(live: &Live, control: &Control) -> Affected {
+    Affected {
+        id: live.id,
+        tenant: live.tenant.clone(),
+        priority: live.spec.priority,
+        memory_bytes: control.memory_bytes(),
+    }
+}
