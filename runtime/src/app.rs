@@ -18,7 +18,7 @@ use crate::executor::{Executor, GuestThreads};
 use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
 use crate::scheduler::{self, Scheduler};
-use crate::server::{self, App, Attestation, Auth, Health};
+use crate::server::{self, App, Attestation, Auth, Bodies, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
 
 /// Tasks that may wait, and bytes that they may take.
@@ -108,11 +108,13 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
 
     let auth = Auth::new(&credentials, address.port())?;
     let user = auth.user().to_owned();
-    let (ending, ends) = watch::channel(false);
+    let (ending, ended) = watch::channel(false);
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
     let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), data_dir.clone(), attestation);
     let health = Arc::new(runtime.block_on(health));
-    let app = Arc::new(App::new(config, modes, auth, scheduler, components, bus, guard, health, ends));
+    let bodies = Bodies::default();
+    let app = App { config, modes, auth, scheduler, components, bus, guard, health, bodies, ending: ended };
+    let app = Arc::new(app);
     let url = format!("http://{}", reachable(address));
     Ok(Serving {
         address,

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, DEFAULT_TENANT, credentials};
+pub use body::Bodies;
 pub use health::Health;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
@@ -60,27 +61,10 @@ pub struct App {
     pub guard: Arc<Guard>,
     /// How everything is.
     pub health: Arc<Health>,
-    bodies: body::Bodies,
+    /// Memory for bodies.
+    pub bodies: Bodies,
     /// True once the server is ending: streams end, new connections are not taken.
-    ending: watch::Receiver<bool>,
-}
-
-impl App {
-    /// Puts the parts together. `ending` becomes true when the server is to end.
-    pub fn new(
-        config: Config,
-        modes: Modes,
-        auth: Auth,
-        scheduler: Scheduler,
-        components: Arc<Components>,
-        bus: Bus,
-        guard: Arc<Guard>,
-        health: Arc<Health>,
-        ending: watch::Receiver<bool>,
-    ) -> App {
-        let bodies = body::Bodies::default();
-        App { config, modes, auth, scheduler, components, bus, guard, health, bodies, ending }
-    }
+    pub ending: watch::Receiver<bool>,
 }
 
 /// A listener on the configured address.
