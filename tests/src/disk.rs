@@ -49,6 +49,8 @@ impl Disk {
     pub fn serve(&self, arguments: &[&str]) -> Result<Server, String> {
         let mut command = server::command(&self.data_dir());
         command.args(arguments);
+        // A disk that is full on purpose is not to be tidied.
+        command.env("OMNIMIND_PROTECTION__INTERVAL_MS", "60000");
         if !self.mounted {
             let library = self.dir.join("bad-disk.so");
             if !library.exists() {

@@ -17,8 +17,10 @@ fn launch(descriptors: u32, arguments: &[&str]) -> Server {
     let mut command = Command::new("prlimit");
     command.arg(format!("--nofile={descriptors}")).arg(serve.get_program()).args(serve.get_args());
     for (name, value) in serve.get_envs() {
-        assert_eq!(value, None);
-        command.env_remove(name);
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     command.args(arguments);
     Server::launch(command, &data_dir).unwrap_or_else(|log| panic!("it does not start: {log}"))

@@ -104,8 +104,10 @@ fn others_that_want_the_processors_get_them_and_no_task_is_lost() {
     };
     let mut events = Events::open(&server, "/api/events?channels=protection");
     events.next_event();
-    let others = Others::compute(4);
-    let napping = server.submit(&json!({"component": sleep, "input": 3000, "limits": {"wall_ms": 6000}}));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let others = Others::compute(2 * cores);
+    let submitted = Instant::now();
+    let napping = server.submit(&json!({"component": sleep, "input": 8000, "limits": {"wall_ms": 9000}}));
     let (medium, high) = (spin("medium"), spin("high"));
     wait_for_pressure(&server, "cpu", "critical");
     for id in [&medium, &napping] {
@@ -117,6 +119,10 @@ fn others_that_want_the_processors_get_them_and_no_task_is_lost() {
     server.wait_for_status(&urgent, "running");
     assert_eq!(server.task(&high)["status"], "running");
     assert_eq!(server.task(&low)["status"], "pending");
+    // One that would be stored with its end, had it not been paused at its beginning.
+    let soon = server.post("/api/tasks/?wait=1s", &json!({"component": sleep, "input": 0}));
+    assert_eq!((soon.status, &soon.json()["status"]), (202, &json!("paused")), "{soon:?}");
+    let soon = soon.json()["task_id"].as_str().expect("an id").to_owned();
 
     let paused = decision(&server, "cpu", "pause");
     assert_eq!((&paused["level"], &paused["below"]), (&json!("critical"), &json!("high")), "{paused}");
@@ -142,6 +148,8 @@ fn others_that_want_the_processors_get_them_and_no_task_is_lost() {
     let used = cpu_ms(&server).saturating_sub(before);
     assert!(used < 1500, "{used} ms of CPU time in {:?}, with everything paused", begun.elapsed());
 
+    // Longer than it may take: its time stands still.
+    pause(Duration::from_secs(10).saturating_sub(submitted.elapsed()));
     drop(others);
     let again = eventually(|| {
         let resumed = decisions(&server, "cpu", "resume");
@@ -150,7 +158,7 @@ fn others_that_want_the_processors_get_them_and_no_task_is_lost() {
     assert!(again["seq"].as_u64() > paused["seq"].as_u64());
     let napped = server.wait_for_status(&napping, "completed");
     assert!(napped["receipt"]["paused_ms"].as_u64() >= Some(3000), "{napped}");
-    assert!(napped["receipt"]["wall_ms"].as_u64() <= Some(6000), "{napped}");
+    server.wait_for_status(&soon, "completed");
     let names: Vec<Value> = events_of(&server, &napping).iter().map(|event| event["event"].clone()).collect();
     assert!(names.contains(&json!("paused")) && names.contains(&json!("resumed")), "{names:?}");
     for id in [&medium, &late, &low] {
@@ -194,15 +202,18 @@ fn the_largest_of_the_least_urgent_makes_room_and_comes_back() {
     let again = events.iter().find(|event| event["event"] == "retry_scheduled").expect("it is tried again");
     assert_eq!(again["detail"], "machine_memory");
     for id in [&small, &urgent] {
-        assert_eq!(server.task(id)["status"], "running");
+        // Others may want the processors just now.
+        let status = server.task(id)["status"].take();
+        assert!(status == "running" || status == "paused", "{status}");
     }
     // What it held is free again, and it comes back once there is room for it.
     eventually(|| (memory_kib(&server, "VmRSS") < 420_000).then_some(()));
     server.delete(&format!("/api/tasks/{urgent}"));
     server.delete(&format!("/api/tasks/{small}"));
-    let back = server.wait_for_status(&large, "running");
+    let back = server.wait_for(&large, |task| task["status"] == "running" || task["status"] == "paused");
     assert_eq!(back["attempts"], 1, "{back}");
     server.delete(&format!("/api/tasks/{large}"));
+    wait_for_pressure(&server, "process_ram", "normal");
     assert_idle(&server);
 }
 
@@ -227,7 +238,7 @@ fn what_does_not_fit_is_refused() {
 fn a_growth_that_the_machine_does_not_have_is_tried_again() {
     let server = serve(&[("process_ram_mb", "1400")]);
     let grow = server.push("hostile/grow-touch");
-    let task = json!({"component": grow, "input_text": (3500 * 16).to_string(), "limits": {"memory_bytes": 4_u64 << 30}});
+    let task = json!({"component": grow, "input_text": (3500 * 16).to_string(), "priority": "critical", "limits": {"memory_bytes": 4_u64 << 30}});
     let id = server.submit(&task);
     let waits = server.wait_for(&id, |task| task["status"] == "pending" && task["failure"].is_object());
     assert_eq!(waits["failure"]["kind"], "machine_memory", "{waits}");

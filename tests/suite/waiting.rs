@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use omnimind::events::Bus;
 use omnimind::executor::{Attempt, TaskExecutor};
-use omnimind::scheduler::{Error, Scheduler, Settings, Submission, Submitted};
+use omnimind::protection::Admission;
+use omnimind::scheduler::{Error, Room, Scheduler, Settings, Submission, Submitted};
 use omnimind::task::{Digest, End, Grants, Log, Outcome, Retry, Spec, State, Task, TaskId};
 use omnimind::task_store::{self, Idempotency, Inserted, MemoryStore, Query, Summary, TaskStore};
 use omnimind_tests::block_on;
@@ -27,8 +28,8 @@ impl TaskExecutor for Fake {
         outcome
     }
 
-    fn memory_limit(&self, _: &Spec) -> u64 {
-        1 << 20
+    fn memory_limit(&self, spec: &Spec) -> u64 {
+        spec.limits.get("memory_bytes").copied().unwrap_or(1 << 20)
     }
 
     fn has_component(&self, _: &str, _: &Digest) -> bool {
@@ -152,6 +153,11 @@ impl Setup {
     }
 
     async fn submit_with(&self, words: usize, input: Arc<[u8]>) -> Result<TaskId, Error> {
+        self.submit_of(words, input, 1 << 20).await
+    }
+
+    /// One that may take so much memory.
+    async fn submit_of(&self, words: usize, input: Arc<[u8]>, memory: u64) -> Result<TaskId, Error> {
         let now = jiff::Timestamp::now();
         let metadata = serde_json::value::to_raw_value(&"x".repeat(words)).expect("JSON");
         let spec = Spec {
@@ -161,7 +167,7 @@ impl Setup {
             metadata,
             priority: Default::default(),
             mode: Default::default(),
-            limits: Default::default(),
+            limits: [("memory_bytes".to_owned(), memory)].into(),
             args: Vec::new(),
             env: Default::default(),
             retry: Retry { max_attempts: 1, on: Vec::new(), backoff_ms: 0 },
@@ -266,5 +272,52 @@ fn a_task_whose_component_is_gone_is_not_accepted() {
         assert_eq!(refused, Error::ComponentGone(Digest::of(b"")));
         assert_eq!(setup.scheduler.load().running, 0);
         assert!(!setup.scheduler.uses("default", &Digest::of(b"")));
+    });
+}
+
+#[test]
+fn a_task_begins_once_there_is_memory_for_it() {
+    block_on(async {
+        let setup = Setup::new(usize::MAX, usize::MAX, true);
+        let scheduler = &setup.scheduler;
+        scheduler.set_places(10);
+        scheduler.start(Vec::new()).await.expect("it starts");
+        let room = |rule, mebibytes: u64| Room { rule, bytes: Some(mebibytes << 20), ..Room::default() };
+        let submit = |mebibytes: u64| setup.submit_of(0, Arc::from(*b""), mebibytes << 20);
+        let running = async |wanted: usize| {
+            let begun = Instant::now();
+            while scheduler.load().running != wanted {
+                assert!(begun.elapsed() < Duration::from_secs(30), "{:?}, not {wanted}", scheduler.load());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Nothing is short: a quarter has to fit.
+        scheduler.set_room(room(Admission::Open, 100));
+        for _ in 0..3 {
+            submit(160).await.expect("it waits, if need be");
+        }
+        running(2).await;
+        assert_eq!((scheduler.load().pending, scheduler.held().counted_bytes), (1, 80 << 20));
+        scheduler.set_room(room(Admission::Open, 120));
+        running(3).await;
+        // Elevated: all of it, and what is smaller goes first.
+        scheduler.set_room(room(Admission::WaitToFit, 200));
+        submit(90).await.expect("it waits");
+        submit(70).await.expect("it begins");
+        running(4).await;
+        assert_eq!(scheduler.load().pending, 1);
+        // Critical: what comes and does not fit is refused, what waits goes on waiting.
+        scheduler.set_room(room(Admission::RefuseUnfit, 200));
+        let refused = submit(90).await.expect_err("it does not fit");
+        assert!(
+            matches!(refused, Error::MachineMemory { memory_bytes, .. } if memory_bytes == 90 << 20),
+            "{refused}"
+        );
+        submit(50).await.expect("it fits");
+        running(5).await;
+        // One ends, and who waits for memory begins by itself.
+        setup.executor.gate.add_permits(1);
+        setup.all_ended().await;
+        assert_eq!(scheduler.held().counted_bytes, 0, "nothing is left behind");
     });
 }

@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 const BURST: Duration = Duration::from_millis(10);
 
 /// CPU time that guests may take.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     /// CPU time that comes in for each unit of time.
     cores: f64,
@@ -28,6 +28,12 @@ impl Bucket {
     pub fn new(percent: f64, cores: usize, now: Instant) -> Bucket {
         let cores = cores as f64;
         Bucket { cores: cores * percent / 100.0, most: cores * BURST.as_secs_f64(), left: 0.0, filled: now }
+    }
+
+    /// With what it holds or owes, and from now on filled as `new` is.
+    pub fn at_rate_of(mut self, new: Bucket) -> Bucket {
+        self.wait(new.filled);
+        Bucket { left: self.left.min(new.most), ..new }
     }
 
     /// Takes what a slice of time has cost.
@@ -108,6 +114,18 @@ mod tests {
         bucket.charge(BURST * 4);
         assert!(bucket.wait(now) > Duration::ZERO);
         assert_eq!(bucket.wait(now + MS), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_cap_that_is_said_again_forgives_nothing() {
+        let begun = Instant::now();
+        let mut bucket = Bucket::new(50.0, 2, begun);
+        bucket.charge(MS * 500);
+        let mut again = bucket.at_rate_of(Bucket::new(25.0, 2, begun + MS * 100));
+        let wait = again.wait(begun + MS * 100);
+        assert!((MS * 800..MS * 801).contains(&wait), "{wait:?}: 400 ms are left, at half a core");
+        let mut whole = again.at_rate_of(Bucket::new(99.0, 2, begun + MS * 901));
+        assert_eq!(whole.wait(begun + MS * 901), Duration::ZERO);
     }
 
     #[test]

@@ -116,17 +116,16 @@ impl Slots {
     pub(super) fn set_cap(&self, percent: Option<f64>) -> Option<u64> {
         let percent = percent.filter(|percent| *percent < 100.0);
         let mut state = self.state();
-        let bucket = percent.map(|percent| Bucket::new(percent.max(1.0), self.0.count, Instant::now()));
         let before = state.bucket.is_some();
-        state.bucket = bucket;
-        let started = match (before, percent) {
-            (false, Some(_)) => Some(state.number()),
-            _ => None,
-        };
-        match (started, percent) {
-            (Some(number), _) => self.0.cap.store(number, Ordering::Relaxed),
-            (None, None) => self.0.cap.store(0, Ordering::Relaxed),
-            (None, Some(_)) => {}
+        let owed = state.bucket.take();
+        state.bucket = percent.map(|percent| {
+            let new = Bucket::new(percent.max(1.0), self.0.count, Instant::now());
+            // The same cap is said again and again: what is owed stays owed.
+            owed.map_or(new, |bucket| bucket.at_rate_of(new))
+        });
+        let started = (percent.is_some() && !before).then(|| state.number());
+        if started.is_some() || percent.is_none() {
+            self.0.cap.store(started.unwrap_or(0), Ordering::Relaxed);
         }
         drop(state);
         self.hand_out();

@@ -72,7 +72,7 @@ pub struct Effect {
     /// How many there were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_count: Option<usize>,
-    /// Logs, outputs and compiled components that were removed, or linked components that were dropped.
+    /// Logs and outputs that were removed, or linked components that were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed: Option<u64>,
     /// Bytes that this freed.
@@ -209,7 +209,7 @@ mod tests {
     fn a_row_says_what_why_and_what_it_did() {
         let mut journal = Journal::default();
         let id = TaskId::generate();
-        let task = Affected { id, tenant: String::new(), priority: Priority::Low, memory_bytes: 7 };
+        let task = Affected { id, priority: Priority::Low, memory_bytes: 7 };
         let pause = decision(Action::Pause { below: Priority::High });
         let row = journal.note("now".to_owned(), Mode::Test, pause, Effect::on([(task, "paused")]));
         assert_eq!(

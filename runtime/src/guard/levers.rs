@@ -27,7 +27,9 @@ pub struct Levers {
 
 impl Levers {
     /// What lasts. Said after each look: whatever came in between is under it too.
-    pub(super) fn follow(&self, stance: &Stance, memory: &Memory) {
+    pub(super) fn follow(&self, stance: &Stance, memory: &Memory, places: usize) {
+        self.scheduler.pause_below(stance.paused_below);
+        self.scheduler.set_places(places);
         self.executor.cap_cpu(stance.cpu_cap_percent);
         self.executor.set_shares(stance.shares);
         self.executor.leave_memory(if stance.growth_refused {

@@ -19,16 +19,17 @@ impl Memory {
     /// After `sample`, while tasks hold `held`. What cannot be read now is as it was.
     pub fn after(self, sample: &Sample, thresholds: &Thresholds, held: Held) -> Memory {
         let (Ok(ram), Ok(process)) = (&sample.ram, &sample.process) else { return self };
-        // What guests grew by and never touched is not taken from anybody yet.
+        // What guests grew by and have not touched is not taken from anybody yet, and promised to them.
         let ours = held.used_bytes.min(process.rss_bytes);
+        let promised = held.used_bytes - ours;
         let reserve = ram.total_bytes / 100 * RESERVE_PERCENT;
         let spare = ram.available_bytes.saturating_sub(reserve);
         let limit = thresholds.process_ram_bytes;
         let room = spare.saturating_add(ours).min(limit.saturating_sub(process.rss_bytes - ours));
         Memory {
             room_bytes: Some(room),
-            free_bytes: Some(ram.available_bytes),
-            spare_bytes: Some(spare.min(limit.saturating_sub(process.rss_bytes))),
+            free_bytes: Some(ram.available_bytes.saturating_sub(promised)),
+            spare_bytes: Some(spare.min(limit.saturating_sub(process.rss_bytes)).saturating_sub(promised)),
         }
     }
 }
@@ -65,6 +66,9 @@ mod tests {
         assert_eq!((memory.free_bytes, memory.spare_bytes), (Some(20 * GIB), Some(15 * GIB)));
         let untouched = Memory::default().after(&sample(20 * GIB, GIB), &thresholds(), held(40 * GIB));
         assert_eq!(untouched.room_bytes, Some(16 * GIB), "what was not touched is nobody's yet");
+        assert_eq!(untouched.free_bytes, Some(0), "and no other growth may have it");
+        let some = Memory::default().after(&sample(20 * GIB, GIB), &thresholds(), held(4 * GIB));
+        assert_eq!((some.free_bytes, some.spare_bytes), (Some(17 * GIB), Some(12 * GIB)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod journal;
 mod levers;
 mod memory;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,9 @@ use crate::task::timestamp;
 use journal::Journal;
 use memory::Memory;
 
+/// A look is late after this.
+const STALE: Duration = Duration::from_secs(10);
+
 /// Free bytes of a disk with which old outputs may stay, however large the share is that is used.
 const PLENTY: u64 = 20 << 30;
 
@@ -47,6 +51,10 @@ pub struct Guard {
     seen: Mutex<Seen>,
     /// Somebody wants a look at once.
     look: Notify,
+    /// Held over a switch of the mode.
+    switching: Mutex<()>,
+    /// Files are being removed.
+    pruning: AtomicBool,
 }
 
 /// What was seen last, and what was made of it.
@@ -93,6 +101,8 @@ impl Guard {
                 journal: Journal::default(),
             }),
             look: Notify::new(),
+            switching: Mutex::default(),
+            pruning: AtomicBool::new(false),
         }
     }
 
@@ -143,11 +153,12 @@ impl Guard {
     }
 
     fn act(self: Arc<Self>, sample: Sample) {
-        let thresholds = self.modes.current().thresholds;
-        let rules = Rules { mode: self.modes.mode(), thresholds, strict_cpu_cap: self.config.strict_cpu_cap };
+        let mode = self.modes.mode();
+        let thresholds = self.modes.of(mode).thresholds;
+        let rules = Rules { mode, thresholds, strict_cpu_cap: self.config.strict_cpu_cap };
         let (state, decisions) = decide(&rules, &self.seen().state, &sample);
         let memory = self.seen().memory.after(&sample, &thresholds, self.levers.held());
-        self.levers.follow(&state.stance, &memory);
+        let stance = state.stance;
         {
             let mut seen = self.seen();
             seen.state = state;
@@ -155,8 +166,9 @@ impl Guard {
             seen.sample = Some((Timestamp::now(), sample));
         }
         for decision in decisions {
-            self.clone().take(rules.mode, decision);
+            self.clone().take(mode, decision);
         }
+        self.levers.follow(&stance, &memory, self.places());
     }
 
     /// Does what is to be done once, and notes it.
@@ -177,7 +189,13 @@ impl Guard {
         if let Some(after) = after {
             tokio::spawn(async move {
                 let effect = match after {
-                    After::Prune => self.levers.prune(self.is_room_scarce()).await,
+                    // One at a time: a slow disk may take longer than the time between two.
+                    After::Prune if self.pruning.swap(true, Ordering::Relaxed) => return,
+                    After::Prune => {
+                        let effect = self.levers.prune(self.is_room_scarce()).await;
+                        self.pruning.store(false, Ordering::Relaxed);
+                        effect
+                    }
                     After::ShrinkCaches => self.levers.shrink_caches().await,
                 };
                 self.seen().journal.complete(seq, effect);
@@ -190,7 +208,9 @@ impl Guard {
     fn is_room_scarce(&self) -> bool {
         let seen = self.seen();
         let disk = seen.sample.as_ref().and_then(|(_, sample)| sample.disk.as_ref().ok());
-        disk.is_none_or(|disk| disk.free_bytes < PLENTY)
+        let is_critical = seen.state.level(Resource::Disk) == Level::Critical;
+        // Where it cannot be read nothing goes for good.
+        disk.is_some_and(|disk| is_critical || disk.free_bytes < PLENTY)
     }
 
     fn note(&self, mode: Mode, what: What, effect: Effect) -> u64 {
@@ -206,6 +226,7 @@ impl Guard {
     /// # Errors
     /// Why the configuration does not fit it.
     pub fn switch(&self, mode: Mode) -> Result<Mode, String> {
+        let _one = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.modes.switch(mode)?;
         if before != mode {
             self.levers.set_places(self.places());
@@ -219,11 +240,13 @@ impl Guard {
     pub fn pressure(&self, resource: Resource) -> Pressure {
         let seen = self.seen();
         let details = seen.sample.as_ref().map(|(_, sample)| sample.figures(resource)).unwrap_or_default();
-        Pressure {
-            level: seen.state.level(resource),
-            failure: seen.state.failures.of(resource).clone(),
-            details,
+        let mut failure = seen.state.failures.of(resource).clone();
+        // A file system that hangs holds the look up.
+        let age = seen.sample.as_ref().map(|(_, sample)| self.began.elapsed().saturating_sub(sample.at));
+        if age.is_some_and(|age| age > self.config.interval + STALE) {
+            failure = Some("the machine was not looked at for long: a file system may hang".to_owned());
         }
+        Pressure { level: seen.state.level(resource), failure, details }
     }
 
     /// Everything that is known now.

@@ -97,12 +97,22 @@ impl Admission {
         self.room.bytes.unwrap_or(u64::MAX).saturating_sub(self.counted())
     }
 
-    pub fn verdict(&self, candidate: Candidate) -> Verdict {
-        let Room { rule, bytes, held_back_below, writes_refused } = self.room;
-        let need = match rule {
+    /// Bytes that it needs to begin.
+    fn need(&self, candidate: Candidate) -> u64 {
+        match self.room.rule {
             Rule::Open => quarter(candidate.memory_bytes),
             Rule::WaitToFit | Rule::RefuseUnfit => candidate.memory_bytes,
-        };
+        }
+    }
+
+    /// Whether it would fit if nothing of ours ran.
+    pub fn would_fit_alone(&self, candidate: Candidate) -> bool {
+        self.room.bytes.is_none_or(|bytes| self.need(candidate) <= bytes)
+    }
+
+    pub fn verdict(&self, candidate: Candidate) -> Verdict {
+        let Room { rule, bytes, held_back_below, writes_refused } = self.room;
+        let need = self.need(candidate);
         let fits = bytes.is_none_or(|bytes| self.counted().saturating_add(need) <= bytes);
         match rule {
             Rule::RefuseUnfit if !fits => Verdict::Unfit,

@@ -113,7 +113,13 @@ impl Shared {
             false => Vec::new(),
         };
         live.begin(control.clone(), checkpoints);
-        if live.inner().state.cancel_asked || self.state().shutting_down {
+        let is_ending = {
+            let mut state = self.state();
+            state.running.insert(live.id, live.clone());
+            state.shutting_down
+        };
+        let is_cancelled = live.inner().state.cancel_asked;
+        if is_cancelled || is_ending {
             control.cancel(Duration::ZERO);
         }
         self.pause_as_told(live);
@@ -126,7 +132,9 @@ impl Shared {
             journal: Arc::new(LiveJournal { live: live.clone(), bus: self.bus.clone(), attempt: number }),
             control,
         };
-        self.executor.execute(attempt).await
+        let outcome = self.executor.execute(attempt).await;
+        self.state().running.remove(&live.id);
+        outcome
     }
 
     /// Stores what follows from `outcome`: the end, or another attempt.

@@ -12,9 +12,10 @@ use crate::task::{Digest, Priority, TaskId};
 use crate::task_store;
 
 /// Tasks that wait and are looked at for one place: behind those that do not fit, smaller ones may.
-const LOOK_AHEAD: usize = 64;
+const LOOK_AHEAD: usize = 1000;
 
-/// How long smaller tasks may pass one that waits for memory, while what keeps it waiting is ours.
+/// How long smaller tasks may pass one that waits for memory which tasks of ours hold. One that would not fit
+/// without them either waits for the machine, and they do not wait with it.
 const PASSING_MS: i64 = 30_000;
 
 /// Everything that changes.
@@ -23,6 +24,8 @@ pub(super) struct Inner {
     /// What all in the queue take.
     pub waiting_bytes: usize,
     pub live: BTreeMap<TaskId, Arc<Live>>,
+    /// Those that are being executed, also before they are stored.
+    pub running: HashMap<TaskId, Arc<Live>>,
     /// Components of submissions that are not in `live` yet.
     pub arriving: HashMap<Digest, usize>,
     pub admission: Admission,
@@ -48,6 +51,7 @@ impl Inner {
             queue: Queue::default(),
             waiting_bytes: 0,
             live: BTreeMap::new(),
+            running: HashMap::new(),
             arriving: HashMap::new(),
             admission: Admission::new(places),
             paused_below: None,
@@ -67,7 +71,8 @@ impl Inner {
     /// Takes the next one that may begin out, if there is one at `now_ms`.
     pub fn pop(&mut self, now_ms: i64) -> Option<Arc<Live>> {
         let Inner { queue, admission, passed, .. } = self;
-        if admission.is_full() {
+        // Looked at even where there is no place: what has become ready is not due any more.
+        if !queue.is_ready(now_ms) || admission.is_full() {
             return None;
         }
         let least = admission.room.held_back_below.unwrap_or(Priority::Low);
@@ -79,7 +84,9 @@ impl Inner {
                 Verdict::WaitsForMemory | Verdict::Unfit if passed.is_none() => {
                     let since = before.filter(|(id, _)| *id == live.id).map_or(now_ms, |(_, since)| since);
                     *passed = Some((live.id, since));
-                    if now_ms.saturating_sub(since) > PASSING_MS && admission.held() > 0 {
+                    if now_ms.saturating_sub(since) > PASSING_MS
+                        && admission.would_fit_alone(live.candidate())
+                    {
                         return ControlFlow::Break(());
                     }
                 }
@@ -149,5 +156,89 @@ impl Drop for Place {
         if is_last {
             self.shared.idle.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::admission::Room;
+    use super::*;
+    use crate::protection::Admission as Rule;
+    use crate::task::{Grants, Retry, Spec, State, Task};
+    use crate::task_store::MemoryStore;
+
+    const MIB: u64 = 1 << 20;
+
+    fn live(mebibytes: u64) -> Arc<Live> {
+        let spec = Spec {
+            component: String::new(),
+            digest: Digest::of(b""),
+            description: None,
+            metadata: serde_json::value::RawValue::NULL.to_owned(),
+            priority: Priority::Medium,
+            mode: "dev".into(),
+            limits: BTreeMap::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            retry: Retry { max_attempts: 1, on: Vec::new(), backoff_ms: 0 },
+            grants: Grants::default(),
+            deterministic: false,
+            durable: true,
+        };
+        let (created, id) = (Timestamp::now(), TaskId::generate());
+        let state = State::submitted(created);
+        let task = Task { id, tenant: String::new(), created, spec: Arc::new(spec), state };
+        Arc::new(Live::new(task, mebibytes * MIB, Arc::new(MemoryStore::default()), None))
+    }
+
+    /// With this room, of which a task of ours takes `taken`; these wait since time 0.
+    fn inner(room: u64, taken: u64, waiting: &[&Arc<Live>]) -> Inner {
+        let mut inner = Inner::new(10);
+        inner.admission.room = Room { rule: Rule::WaitToFit, bytes: Some(room * MIB), ..Room::default() };
+        inner.admission.begin(taken * 4 * MIB);
+        waiting.iter().for_each(|live| inner.push((*live).clone(), 0));
+        inner
+    }
+
+    fn popped(inner: &mut Inner, now_ms: i64) -> Option<TaskId> {
+        inner.pop(now_ms).map(|live| live.id)
+    }
+
+    #[test]
+    fn the_small_pass_one_that_waits_for_our_memory_for_a_while() {
+        let (large, small, late) = (live(90), live(10), live(10));
+        let mut inner = inner(100, 50, &[&large, &small, &late]);
+        assert_eq!(popped(&mut inner, 1), Some(small.id));
+        assert_eq!(popped(&mut inner, PASSING_MS + 1), Some(late.id));
+        let later = live(10);
+        inner.push(later.clone(), 0);
+        assert_eq!(popped(&mut inner, PASSING_MS + 2), None, "it was passed for long enough");
+        inner.admission.end(200 * MIB);
+        assert_eq!(popped(&mut inner, PASSING_MS + 3), Some(large.id), "and is first once there is room");
+        assert_eq!(popped(&mut inner, PASSING_MS + 3), Some(later.id));
+    }
+
+    #[test]
+    fn one_that_the_machine_has_no_memory_for_keeps_nobody_waiting() {
+        let (huge, small) = (live(1000), live(10));
+        let mut inner = inner(100, 50, &[&huge, &small]);
+        assert_eq!(popped(&mut inner, 1), Some(small.id));
+        let late = live(10);
+        inner.push(late.clone(), 0);
+        assert_eq!(popped(&mut inner, 10 * PASSING_MS), Some(late.id));
+        assert_eq!(popped(&mut inner, 10 * PASSING_MS), None);
+        inner.admission.room.bytes = Some(2000 * MIB);
+        assert_eq!(popped(&mut inner, 10 * PASSING_MS), Some(huge.id));
+    }
+
+    #[test]
+    fn what_waits_for_a_place_is_not_due_again() {
+        let task = live(1);
+        let mut inner = inner(100, 1, &[&task]);
+        inner.admission.resize(1);
+        assert_eq!(popped(&mut inner, 5), None);
+        assert_eq!(inner.queue.next_due_ms(), None, "nothing to wake up for");
     }
 }

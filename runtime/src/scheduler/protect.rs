@@ -16,8 +16,6 @@ use crate::task::{Priority, TaskId};
 pub struct Affected {
     /// Which.
     pub id: TaskId,
-    /// Whose.
-    pub tenant: String,
     /// How urgent it is.
     pub priority: Priority,
     /// Bytes of linear memory that it held.
@@ -117,40 +115,37 @@ impl Shared {
     fn running(&self) -> Vec<(Arc<Live>, Control)> {
         let state = self.state();
         let running =
-            state.live.values().filter_map(|live| Some((live.clone(), live.inner().control.clone()?)));
+            state.running.values().filter_map(|live| Some((live.clone(), live.inner().control.clone()?)));
         running.collect()
     }
 
-    /// Pauses a running task, or lets it go on, as everybody was told; says which if that changed something.
+    /// Pauses a running task at its next yield, or lets it go on, as everybody was told last; says which if that
+    /// changed something.
     pub(super) fn pause_as_told(&self, live: &Live) -> Option<bool> {
-        let below = self.state().paused_below;
-        let paused = below.is_some_and(|below| live.spec.priority < below);
-        self.pause(live, paused, Some("the processors are wanted by others")).then_some(paused)
-    }
-
-    /// Pauses a task at its next yield, or lets it go on. False if it does not run, or is so already.
-    pub(super) fn pause(&self, live: &Live, paused: bool, why: Option<&str>) -> bool {
-        {
+        let (paused, is_known) = {
+            // Under the lock: whoever tells everybody else now comes after this.
+            let state = self.state();
+            let paused = state.paused_below.is_some_and(|below| live.spec.priority < below);
             let mut inner = live.inner();
-            let Some(control) = &inner.control else { return false };
+            let control = inner.control.clone()?;
             match paused {
                 true => control.pause(),
                 false => control.resume(),
             }
+            let why = Some("the processors are wanted by others");
             if !inner.state.pause(Timestamp::now(), paused, why) {
-                return false;
+                return None;
             }
+            (paused, state.live.contains_key(&live.id))
+        };
+        // Of one that is not stored yet nobody is told.
+        if is_known {
+            self.bus.task_changed(|| live.task());
         }
-        self.bus.task_changed(|| live.task());
-        true
+        Some(paused)
     }
 }
 
 fn affected(live: &Live, control: &Control) -> Affected {
-    Affected {
-        id: live.id,
-        tenant: live.tenant.clone(),
-        priority: live.spec.priority,
-        memory_bytes: control.memory_bytes(),
-    }
+    Affected { id: live.id, priority: live.spec.priority, memory_bytes: control.memory_bytes() }
 }

@@ -190,8 +190,6 @@ impl Shared {
         let told = match live.store.insert(&live.task(), input, idempotency).await {
             Ok(Inserted::New) => {
                 self.state().live.insert(live.id, live.clone());
-                // Who was told of a pause before this did not find it.
-                self.pause_as_told(live);
                 drop(arriving);
                 self.bus.task_changed(|| live.task());
                 let _ = tell.send(Ok(Told::Stored(live.clone())));

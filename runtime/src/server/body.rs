@@ -56,6 +56,13 @@ pub struct Whole {
     _place: Option<OwnedSemaphorePermit>,
 }
 
+impl Whole {
+    /// Lets go of the bytes, and keeps their place for what was made of them.
+    pub fn without_bytes(self) -> Whole {
+        Whole { bytes: Bytes::new(), ..self }
+    }
+}
+
 impl Bodies {
     /// A place for an answer with `bytes` of output; none is needed for a small one.
     ///

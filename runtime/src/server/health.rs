@@ -13,7 +13,7 @@ use crate::guard::{Guard, Pressure};
 use crate::protection::{Level, Resource};
 use crate::scheduler::Scheduler;
 use crate::task::timestamp;
-use crate::task_store::SqliteStore;
+use crate::task_store::{self, SqliteStore};
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -123,6 +123,14 @@ impl Health {
         &self.attestation
     }
 
+    /// Whether something new may be written.
+    ///
+    /// # Errors
+    /// The disk is nearly full.
+    pub fn admit_new(&self) -> Result<(), task_store::Error> {
+        self.store.admit_new()
+    }
+
     /// Why nothing is written any more, if that is so.
     pub fn poisoned(&self) -> Option<String> {
         self.store.poisoned()
@@ -201,12 +209,14 @@ impl Health {
         };
         let details = Value::Object(all.iter().map(shown).collect());
         let critical = all.iter().find(|(_, pressure)| pressure.level == Level::Critical);
-        let verdict = match critical {
-            Some((resource, _)) => {
+        let unreadable = all.iter().find_map(|(_, pressure)| pressure.failure.clone());
+        let verdict = match (critical, unreadable) {
+            (Some((resource, _)), _) => {
                 let why = format!("{} is critical: see /api/v1/protection/decisions", resource.name());
                 Err((Overall::Degraded, why, remediation))
             }
-            None => Ok(()),
+            (None, Some(why)) => Err((Overall::Degraded, why, "see `unreadable` of /api/v1/protection/")),
+            (None, None) => Ok(()),
         };
         check(name, begun, details, verdict)
     }

@@ -12,6 +12,9 @@ use super::{End, Failure, FailureKind, Receipt, Retry};
 /// Executions that a crash may interrupt before the task is given up.
 pub const MAX_INTERRUPTIONS: u32 = 3;
 
+/// Longest wait before a task for which the machine had no memory is tried again.
+const LONGEST_FOR_MEMORY_MS: u64 = 60_000;
+
 /// Events kept in a history; of a task with more, the middle ones are left out.
 const MAX_EVENTS: usize = 100;
 
@@ -294,7 +297,16 @@ impl State {
     }
 
     fn again(&mut self, now: Timestamp, kind: FailureKind, retry: &Retry, jitter: f64) -> Next {
-        let wait = retry.backoff_ms(self.attempts.saturating_sub(self.interruptions)) as f64;
+        let wait = match kind {
+            // These cost no attempt, so there may be many: as often as that happened, but soon enough to find room.
+            FailureKind::MachineMemory => {
+                let before =
+                    self.history.iter().filter(|line| line.detail.as_deref() == Some(kind.name())).count();
+                let number = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
+                retry.backoff_ms(number).min(LONGEST_FOR_MEMORY_MS)
+            }
+            _ => retry.backoff_ms(self.attempts.saturating_sub(self.interruptions)),
+        } as f64;
         // Half of the wait is sure, so that tasks that failed together do not come back together.
         let wait = (wait * (0.5 + jitter.clamp(0.0, 1.0) / 2.0)) as i64;
         let due = now.saturating_add(jiff::SignedDuration::from_millis(wait)).unwrap_or(now);

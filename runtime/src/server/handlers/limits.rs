@@ -82,6 +82,7 @@ pub async fn attest(State(app): State<Arc<App>>, request: Request<Body>) -> Resu
         );
         return Err(Problem::conflict(detail));
     }
+    app.health.admit_new()?;
     let kept = tokio::task::spawn_blocking(move || attestation.keep(report)).await;
     kept.map_err(Problem::internal)?.map_err(Problem::unwritten)?;
     Ok(show(State(app)).await)

@@ -31,6 +31,10 @@ fn raw(bytes: Vec<u8>, media_type: &'static str, place: Option<OwnedSemaphorePer
     response
 }
 
+fn removed() -> Problem {
+    Problem::removed("the task's output was removed, because the disk was nearly full")
+}
+
 /// `GET /api/tasks/{id}/output`
 pub async fn output(
     State(app): State<Arc<App>>,
@@ -43,10 +47,11 @@ pub async fn output(
         return Err(Problem::not_found(format!("the task has no output: it is {status}")));
     }
     if task.state.output_removed {
-        return Err(Problem::removed("the task's output was removed, because the disk was nearly full"));
+        return Err(removed());
     }
     let place = place(&app, &task)?;
-    let output = app.scheduler.store_of(&task).output(tenant, task.id).await?.unwrap_or_default();
+    // It may have gone this moment.
+    let output = app.scheduler.store_of(&task).output(tenant, task.id).await?.ok_or_else(removed)?;
     Ok(heavy(output.len(), || {
         let media_type = match std::str::from_utf8(&output) {
             Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => "application/json",

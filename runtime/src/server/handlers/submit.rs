@@ -91,10 +91,12 @@ pub async fn submit(
         state: TaskState::submitted(now),
     };
     let input = heavy(sent_input.len(), || Arc::from(&*sent_input));
+    drop(sent_input);
+    let place = body.without_bytes();
     let submission = Submission { task, input, idempotency, waits };
     let submitted = app.scheduler.submit(submission).await?;
     // Stored: its place in memory is for others, however long this client waits.
-    drop((body, sent_input));
+    drop(place);
     match submitted {
         Submitted::Accepted(task) => accepted(&app, task, wait).await,
         Submitted::Before(id) => repeated(&app, tenant, id, wait).await,
