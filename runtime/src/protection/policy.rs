@@ -86,9 +86,12 @@ impl State {
         self.held.of(resource).level
     }
 
-    /// Whether anything is short: then samples come more often.
+    /// Whether anything is short that may change soon: then samples come more often. A disk that is three quarters
+    /// full stays so for months.
     pub fn is_pressed(&self) -> bool {
-        Resource::ALL.iter().any(|resource| self.level(*resource) > Level::Normal)
+        let calm =
+            |resource: Resource| if resource == Resource::Disk { Level::Elevated } else { Level::Normal };
+        Resource::ALL.iter().any(|resource| self.level(*resource) > calm(*resource))
     }
 }
 

@@ -442,3 +442,15 @@ fn nothing_flaps_and_everything_comes_back_whatever_the_samples() {
         assert_eq!(believed, Stance::default(), "seed {seed}: something was not given back");
     }
 }
+
+#[test]
+fn a_disk_that_is_elevated_for_months_is_not_looked_at_four_times_a_second() {
+    let (limit, _) = limit(Mode::Dev, Resource::Disk);
+    for (share, level, is_pressed) in [(0.9, Elevated, false), (1.05, Critical, true)] {
+        let sample = with(LATE, |sample| put(sample, Resource::Disk, limit * share));
+        let (state, _) = decide(&Mode::Dev.into(), &State::default(), &sample);
+        assert_eq!((state.level(Resource::Disk), state.is_pressed()), (level, is_pressed));
+    }
+    let sample = with(LATE, |sample| put(sample, Resource::Ram, 75.0));
+    assert!(decide(&Mode::Dev.into(), &State::default(), &sample).0.is_pressed());
+}
