@@ -418,3 +418,37 @@ fn a_mode_that_the_configuration_does_not_fit_is_refused() {
     assert_eq!(status(&server)["mode"], "dev");
     assert_eq!(status(&server)["decisions"]["switch_mode"], Value::Null);
 }
+
+#[test]
+fn another_mode_has_other_places() {
+    let server = serve(&[]);
+    for (mode, places) in [("test", 100), ("prod", 200), ("dev", 50)] {
+        server.request("PUT", "/api/v1/protection/mode").json(&json!({"mode": mode})).send();
+        eventually(|| {
+            let queue = server.get("/api/v1/health/queue").json();
+            (queue["details"]["places"] == places).then_some(())
+        });
+    }
+}
+
+#[test]
+fn guests_are_held_to_their_share_where_that_is_wanted() {
+    let server = Server::set_up(&[], |command| {
+        set(command, &[("cpu_percent", "20")]);
+        command.env("OMNIMIND_PROTECTION__CPU_CAP", "strict");
+    });
+    let spin = server.push("hostile/spin");
+    let limits = json!({"fuel": 10_000_000_000_000_u64, "wall_ms": LONG});
+    eventually(|| (status(&server)["in_force"]["cpu_cap_percent"] == 20.0).then_some(()));
+    for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        // Others may want the processors, and what is urgent is not paused for them.
+        server.submit(&json!({"component": spin, "priority": "high", "limits": limits}));
+    }
+    pause(Duration::from_secs(1));
+    let (begun, before) = (Instant::now(), cpu_ms(&server));
+    pause(Duration::from_secs(4));
+    let took = (cpu_ms(&server) - before) as f64 / begun.elapsed().as_secs_f64() / 10.0;
+    let percent = took / std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    // What the server does for itself is not the guests'.
+    assert!((1.0..27.0).contains(&percent), "{percent:.1} % of the machine");
+}
