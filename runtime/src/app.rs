@@ -93,7 +93,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
 
     let bus = Bus::default();
     let most_places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX);
-    let places = most_places.min(modes.current().thresholds.instances as usize);
+    let places = modes.places(most_places);
     let settings =
         scheduler::Settings { places, max_pending: MAX_PENDING, max_pending_bytes: MAX_PENDING_BYTES };
     let memory = Arc::new(MemoryStore::default());

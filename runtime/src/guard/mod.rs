@@ -108,7 +108,7 @@ impl Guard {
 
     /// Tasks that run at one time.
     pub fn places(&self) -> usize {
-        self.most_places.min(self.modes.current().thresholds.instances as usize)
+        self.modes.places(self.most_places)
     }
 
     /// Looks and acts, again and again, until the future is dropped.

@@ -67,6 +67,11 @@ impl Modes {
         }
     }
 
+    /// Tasks that run at one time now, `most` at most.
+    pub fn places(&self, most: usize) -> usize {
+        most.min(self.current().thresholds.instances as usize)
+    }
+
     /// The most instances that any of them has.
     pub fn most_instances(&self) -> u32 {
         self.0.each.iter().map(|mode| mode.thresholds.instances).max().unwrap_or(1)
@@ -105,6 +110,7 @@ mod tests {
         assert_eq!((modes.mode(), modes.current().thresholds.instances), (Mode::Dev, 50));
         assert_eq!(modes.clone().switch(Mode::Prod), Ok(Mode::Dev));
         assert_eq!((modes.mode(), modes.configured()), (Mode::Prod, Mode::Dev));
+        assert_eq!((modes.places(3), modes.places(usize::MAX)), (3, 200));
         assert_eq!(modes.current().limits, Mode::Prod.into());
         assert_eq!(modes.most_instances(), 200);
     }
