@@ -88,7 +88,8 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let engines = Arc::new(Engines::new(settings)?);
     let executor = Executor::new(engines.clone(), handle);
     let levers = executor.levers();
-    let components = Components::load(store.clone(), engines.clone(), executor, modes.clone());
+    let interpreters = config.interpreters.clone();
+    let components = Components::load(store.clone(), engines.clone(), executor, modes.clone(), interpreters);
     let components = Arc::new(runtime.block_on(components)?);
 
     let bus = Bus::default();

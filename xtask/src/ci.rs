@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, Metadata};
 use crate::layout::Layout;
@@ -15,12 +15,13 @@ enum Outcome {
 }
 use Outcome::{Passed, Skipped};
 
-type Step = (&'static str, fn(&Layout) -> Result<Outcome>);
+type Step = (&'static str, fn(&Layout, &Args) -> Result<Outcome>);
 
 const STEPS: &[Step] = &[
     ("format", format),
     ("lints", lints),
     ("prebuilt guests", prebuilt),
+    ("guests in all languages", toolchains),
     ("benches run", benches),
     ("contract", contract),
     (LAST, tests),
@@ -28,13 +29,21 @@ const STEPS: &[Step] = &[
 
 const LAST: &str = "tests";
 
+/// `cargo xtask ci …`
+#[derive(clap::Args)]
+pub struct Args {
+    /// Passes where a language's toolchain is not there: the tests of its guests are then not run
+    #[arg(long)]
+    without_toolchains: bool,
+}
+
 /// Runs the subcommand.
-pub fn run(layout: &Layout) -> Result<()> {
+pub fn run(layout: &Layout, args: &Args) -> Result<()> {
     // The tests come last and close with their own line, so each step says at once how it went.
     for (name, step) in STEPS {
         println!("\n== ci: {name}");
         let started = Instant::now();
-        let outcome = step(layout).with_context(|| format!("ci stopped: step `{name}` failed"))?;
+        let outcome = step(layout, args).with_context(|| format!("ci stopped: step `{name}` failed"))?;
         let seconds = started.elapsed().as_secs_f64();
         match outcome {
             Passed if *name == LAST => {}
@@ -45,7 +54,7 @@ pub fn run(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-fn format(layout: &Layout) -> Result<Outcome> {
+fn format(layout: &Layout, _: &Args) -> Result<Outcome> {
     if !cargo::succeeds(cargo::command(&layout.root).args(["fmt", "--version"])) {
         return Ok(Skipped("this toolchain has no rustfmt (rustup component add rustfmt)"));
     }
@@ -55,7 +64,7 @@ fn format(layout: &Layout) -> Result<Outcome> {
     Ok(Passed)
 }
 
-fn lints(layout: &Layout) -> Result<Outcome> {
+fn lints(layout: &Layout, _: &Args) -> Result<Outcome> {
     if !cargo::succeeds(cargo::command(&layout.root).args(["clippy", "--version"])) {
         return Ok(Skipped("this toolchain has no clippy (rustup component add clippy)"));
     }
@@ -67,29 +76,41 @@ fn lints(layout: &Layout) -> Result<Outcome> {
     Ok(Passed)
 }
 
-fn prebuilt(layout: &Layout) -> Result<Outcome> {
-    guests::run(layout, &guests::Args::check()).map(|()| Passed)
+fn prebuilt(layout: &Layout, _: &Args) -> Result<Outcome> {
+    guests::run(layout, &guests::Args::check()).map(|_| Passed)
 }
 
-fn tests(layout: &Layout) -> Result<Outcome> {
-    test::run(layout, &test::Args::default()).map(|()| Passed)
+/// Builds every guest, and says which could not be.
+fn toolchains(layout: &Layout, args: &Args) -> Result<Outcome> {
+    let missing = guests::run(layout, &guests::Args::default()).context("building the guests")?;
+    match missing.is_empty() {
+        true => Ok(Passed),
+        false if args.without_toolchains => Ok(Skipped("not all of them; see NOT BUILT above")),
+        false => bail!(
+            "no toolchain for {}; --without-toolchains goes on without",
+            missing.into_keys().collect::<Vec<_>>().join(", ")
+        ),
+    }
 }
 
-fn contract(layout: &Layout) -> Result<Outcome> {
+fn tests(layout: &Layout, args: &Args) -> Result<Outcome> {
+    let all = test::Args { require_toolchains: !args.without_toolchains, ..test::Args::default() };
+    test::run(layout, &all).map(|()| Passed)
+}
+
+fn contract(layout: &Layout, _: &Args) -> Result<Outcome> {
     let Some(checker) = contract::checker(layout) else {
         return Ok(Skipped("../shared/tools/contract/contract.py is not beside this checkout"));
     };
     contract::run(layout, &checker).map(|()| Passed)
 }
 
-fn benches(layout: &Layout) -> Result<Outcome> {
+fn benches(layout: &Layout, _: &Args) -> Result<Outcome> {
     let packages = Metadata::of(&layout.root.join("Cargo.toml"))?.packages;
     let mut targets = packages.iter().flat_map(|package| &package.targets);
     if !targets.any(|target| target.kind.iter().any(|kind| kind == "bench")) {
         return Ok(Skipped("the workspace has no benches yet"));
     }
-    // The benches run guests too.
-    guests::run(layout, &guests::Args::default()).context("building the guests")?;
     // Only bench targets: without --bench, cargo would run the unit tests once more, in the bench profile.
     let mut bench = cargo::command(&layout.root);
     cargo::run(bench.args(["bench", "--workspace", "--bench", "*", "--", "--test"]))?;

@@ -55,6 +55,16 @@ impl Layout {
         self.target.join("guest-build")
     }
 
+    /// Copies of the guests that are projects, for their own toolchains to build.
+    pub fn projects(&self) -> PathBuf {
+        self.target.join("guest-projects")
+    }
+
+    /// A data directory with artefacts of theirs, where tests find it.
+    pub fn compiled(&self) -> PathBuf {
+        self.target.join("guests-compiled")
+    }
+
     /// `cargo` for a command on the guest workspace, on the host target.
     pub fn guest_cargo(&self, subcommand: &str) -> std::process::Command {
         let mut command = cargo::command(&self.root);

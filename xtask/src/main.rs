@@ -7,6 +7,7 @@ mod ci;
 mod contract;
 mod dist;
 mod guests;
+mod languages;
 mod layout;
 mod peers;
 mod report;
@@ -34,7 +35,7 @@ enum Command {
     /// Gets what the server bench compares with into <target dir>/peers: the wasmtime CLI and an empty handler
     Peers,
     /// What a change must pass: format, lints, prebuilt guests, a smoke run of the benches, tests
-    Ci,
+    Ci(ci::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,10 +52,10 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<()> {
     let layout = layout::Layout::find()?;
     match command {
-        Command::Guests(args) => guests::run(&layout, args),
+        Command::Guests(args) => guests::run(&layout, args).map(|_| ()),
         Command::Test(args) => test::run(&layout, args),
         Command::Dist => dist::run(&layout),
         Command::Peers => peers::run(&layout),
-        Command::Ci => ci::run(&layout),
+        Command::Ci(args) => ci::run(&layout, args),
     }
 }

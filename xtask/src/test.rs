@@ -27,6 +27,9 @@ pub struct Args {
     /// Each test in a process of its own, timed; failing ones are tried again to tell the flaky from the failed
     #[arg(long)]
     pub report: bool,
+    /// Fails where a language's toolchain is not there, instead of leaving out the tests that need it
+    #[arg(long)]
+    pub require_toolchains: bool,
     /// Parts of test names, and whatever else a test binary takes
     #[arg(last = true)]
     pub filter: Vec<String>,
@@ -47,7 +50,7 @@ impl Args {
 
 /// Runs the subcommand.
 pub fn run(layout: &Layout, args: &Args) -> Result<()> {
-    guests::run(layout, &guests::Args::default()).context("building the guests")?;
+    let missing = guests::run(layout, &guests::Args::default()).context("building the guests")?;
     if args.report {
         return report::run(layout, args);
     }
@@ -56,11 +59,17 @@ pub fn run(layout: &Layout, args: &Args) -> Result<()> {
         [("the guests' own tests", guest_tests(layout)), ("the workspace's tests", workspace_tests(layout))];
     for (what, mut suite) in suites {
         args.pass_to(&mut suite);
+        if args.require_toolchains {
+            suite.env("OMNIMIND_TOOLCHAINS", "required");
+        }
         let ended = tally.run(&mut suite).context(what);
         if ended.is_err() {
             println!("{tally}");
             return ended;
         }
+    }
+    for (language, why) in missing {
+        println!("NOT RUN: tests of guests written in {language}: {why}");
     }
     println!("{tally}");
     Ok(())

@@ -40,6 +40,18 @@ pub struct Work {
 }
 
 impl Work {
+    /// Takes `file` for the input, where none was given.
+    pub fn or_input(&mut self, file: Option<&Path>) {
+        if self.input.is_none() && self.input_text.is_none() {
+            self.input = file.map(|file| format!("@{}", file.display()));
+        }
+    }
+
+    /// Whether the input was given as a text, whatever it looks like.
+    pub fn is_text(&self) -> bool {
+        self.input_text.is_some()
+    }
+
     /// Reads the input, up to one byte more than the `most` that `admit` lets through. A file that is too
     /// large is not read at all.
     pub fn read_input(
@@ -93,7 +105,8 @@ pub fn read_component(file: &Path) -> Result<Result<Arc<[u8]>, Refusal>, Failed>
     Ok(Ok(bytes.into()))
 }
 
-fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
+/// `NAME=N`, as on the command line.
+pub fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
     let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
     let amount = match name.ends_with("_bytes") {
         true => config::parse_size(amount).map_err(anyhow::Error::msg)?,

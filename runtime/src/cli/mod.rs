@@ -5,7 +5,10 @@ mod compile_worker;
 mod completions;
 mod config;
 mod input;
+mod project;
 mod run;
+mod sandbox;
+mod script;
 mod serve;
 mod serving_file;
 mod settings;
@@ -44,6 +47,12 @@ enum Command {
     Demo,
     /// Run a component on an input, here and now, and print its output and receipt
     Run(run::Args),
+    /// Write a small project to make a component of, in one of five languages
+    New(project::new::Args),
+    /// Build a project's component with its own toolchain, and check it against this runtime
+    Build(project::build::Args),
+    /// Build a project and run it on its sample input, again after each change
+    Watch(project::watch::Args),
     /// Serve the HTTP API until SIGTERM or Ctrl-C
     Serve(serve::Args),
     /// Upload components to a server, and look after those that are there
@@ -140,6 +149,11 @@ pub fn main() -> ExitCode {
         Command::Run(args) => {
             settings::load_quietly(&global, args.flags()).and_then(|loaded| run::run(args, &loaded.config))
         }
+        Command::New(args) => project::new::run(&args),
+        Command::Build(args) => settings::load_quietly(&global, Vec::new())
+            .and_then(|loaded| project::build::run(&args, &loaded.config)),
+        Command::Watch(args) => settings::load_quietly(&global, Vec::new())
+            .and_then(|loaded| project::watch::run(args, &loaded.config)),
         Command::Serve(args) => serve::run(&args, &global),
         Command::Component(args) => client::component::run(args, &global),
         Command::Task(args) => client::task::run(args, &global),

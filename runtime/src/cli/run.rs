@@ -11,11 +11,13 @@ use anyhow::anyhow;
 use serde_json::value::RawValue;
 
 use super::input::{Work, read_component};
+use super::sandbox::Sandbox;
+use super::script::Script;
 use super::terminal::{self, TerminalJournal};
 use super::{Exit, Failed, settings};
 use crate::config::{Config, Flag};
-use crate::engine::{self, Code, Engines, Refusal};
-use crate::executor::{Control, Executor, GuestThreads, Job};
+use crate::engine::{Code, Refusal};
+use crate::executor::{Control, Job};
 use crate::limits::{Budget, Requested};
 use crate::task::{Digest, End, Grants, Outcome, Priority, Record, Retry, Spec, State, Task, TaskId};
 
@@ -35,13 +37,15 @@ Exit codes:
 Examples:
   omnimind run guest-tasks/prebuilt/text-stats.wasm --input @README.md
   omnimind run guest-tasks/prebuilt/primes.wasm --input 1000000 --limit fuel=1000000000
+  omnimind run script.py --input '[1, 2, 3]'
   printf 'a,b\\n1,2\\n' | omnimind run guest-tasks/prebuilt/csv-summary.wasm --input -
 What follows -- are the arguments of a command.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Args {
-    /// The component: a .wasm file exporting `run`, a wasi:cli command, or a WASI 0.1 command module
+    /// A .wasm file: a component that exports `run`, a wasi:cli command, or a WASI 0.1 command module;
+    /// or a script: a .py or .js file
     file: PathBuf,
 
     #[command(flatten)]
@@ -70,29 +74,27 @@ pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
         requested.ask(name, *amount).map_err(Failed::usage)?;
     }
     let limits = requested.effective(config.limits).map_err(Failed::usage)?;
-    let bytes = match read_component(&args.file)? {
-        Ok(bytes) => bytes,
+    let script = Script::read(&args.file)?;
+    let file = match &script {
+        None => Ok(args.file.clone()),
+        Some(script) => script.interpreter.file(config.interpreters.as_deref()),
+    };
+    let bytes = match file.map(|file| read_component(&file)) {
+        Ok(read) => match read? {
+            Ok(bytes) => bytes,
+            Err(refusal) => return refused(&refusal, args.json),
+        },
         Err(refusal) => return refused(&refusal, args.json),
     };
     let most = limits.get(Budget::InputBytes);
-    let input = args.work.read_input(most, |size| limits.admit_input(size)).map_err(Failed::usage)?;
+    let mut input = args.work.read_input(most, |size| limits.admit_input(size)).map_err(Failed::usage)?;
+    if let Some(script) = &script {
+        input = script.input(&args.work, &input).map_err(Failed::usage)?;
+    }
 
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::runtime)?;
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let guests = GuestThreads::start(workers).map_err(Failed::runtime)?;
-    let settings = engine::Settings {
-        instances: 1,
-        artefacts: config.data_dir.join("artefacts"),
-        // Not its name: that may lead to another version by the time it is started.
-        worker: "/proc/self/exe".into(),
-    };
-    let engines = Arc::new(Engines::new(settings).map_err(Failed::runtime)?);
-    let handle = guests.handle().ok_or_else(|| Failed::runtime(anyhow!("the guests' threads are gone")))?;
-    let executor = Executor::new(engines.clone(), handle);
-    runtime.block_on(async {
-        let prepared = match engines.component(bytes).await.and_then(|component| executor.prepare(component))
-        {
+    let sandbox = Sandbox::new(config)?;
+    sandbox.runtime.block_on(async {
+        let prepared = match sandbox.prepare(bytes).await {
             Ok(prepared) => prepared,
             Err(refusal) => return refused(&refusal, args.json),
         };
@@ -106,7 +108,7 @@ pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
         let limits_asked = args.work.limits.iter().cloned().collect();
         let begun = jiff::Timestamp::now();
         cancel_on_interrupt(job.control.clone());
-        let outcome = executor.execute(job).await;
+        let outcome = sandbox.executor.execute(job).await;
         terminal::print_tail(&outcome.log);
         let exit = exit(&outcome);
         if args.json {

@@ -4,16 +4,20 @@
 //! compiled code in the engine's cache. A name belongs to one tenant and leads to one component at a time;
 //! tasks hold the digest and never notice when it moves.
 
+mod interpreters;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
 use serde::{Deserialize, Serialize};
+
+pub use interpreters::{INTERPRETERS, Interpreter};
 
 use crate::engine::{Component, Engines, Metadata, Refusal};
 use crate::executor::{Executor, Interface, Kind, Prepared};
@@ -58,6 +62,9 @@ pub struct About {
     pub capabilities: Vec<Capability>,
     /// How long compiling took, when it was compiled.
     pub compiled_ms: u64,
+    /// Whether it came with omnimind: a later release's takes its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shipped: bool,
     /// What it says of itself.
     #[serde(flatten)]
     pub metadata: Metadata,
@@ -105,6 +112,9 @@ pub struct Components {
     compiling: Semaphore,
     /// Uploads that nobody waits for: still compiling, or why not.
     compilations: Mutex<LruCache<(String, Digest), Option<Refusal>>>,
+    /// Where interpreters are, if that was configured.
+    interpreters: Option<PathBuf>,
+    known: interpreters::Known,
 }
 
 impl Components {
@@ -117,6 +127,7 @@ impl Components {
         engines: Arc<Engines>,
         executor: Executor,
         modes: Modes,
+        interpreters: Option<PathBuf>,
     ) -> Result<Components, Error> {
         let mut registry = Registry::default();
         for component in store.components().await? {
@@ -138,6 +149,8 @@ impl Components {
             changing: tokio::sync::Mutex::default(),
             compiling: Semaphore::new(MAX_COMPILING),
             compilations,
+            interpreters,
+            known: interpreters::Known::default(),
         })
     }
 
@@ -154,6 +167,18 @@ impl Components {
         name: Option<String>,
         metadata: Option<Metadata>,
     ) -> Result<(Info, bool), Error> {
+        self.keep(tenant, digest, bytes, name, metadata, false).await
+    }
+
+    async fn keep(
+        &self,
+        tenant: &str,
+        digest: Digest,
+        bytes: Arc<[u8]>,
+        name: Option<String>,
+        metadata: Option<Metadata>,
+        shipped: bool,
+    ) -> Result<(Info, bool), Error> {
         if let Some(info) = self.by_digest(tenant, digest)
             && metadata.is_none()
             && name.as_ref().is_none_or(|name| info.names.contains(name))
@@ -161,7 +186,8 @@ impl Components {
             return Ok((info, false));
         }
         let (component, interface) = self.inspect(bytes.clone()).await?;
-        let about = Arc::new(describe(&component, interface, &bytes, metadata)?);
+        let about = About { shipped, ..describe(&component, interface, &bytes, metadata)? };
+        let about = Arc::new(about);
         let created = jiff::Timestamp::now().as_millisecond();
         let stored = StoredComponent {
             tenant: tenant.to_owned(),
@@ -395,6 +421,7 @@ fn describe(
         exports,
         capabilities: capabilities.into_iter().collect(),
         compiled_ms: component.compiled_ms,
+        shipped: false,
         metadata,
     })
 }

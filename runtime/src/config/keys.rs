@@ -206,6 +206,19 @@ fn server() -> Vec<Key> {
         ),
         Key::new(
             Omnimind,
+            "interpreters",
+            Kind::Path,
+            "null",
+            "Where python-run.wasm and js-run.wasm are; null is beside the binary",
+            |c, v| {
+                c.interpreters = match v {
+                    Value::Text(dir) => Some(PathBuf::from(dir)),
+                    _ => None,
+                };
+            },
+        ),
+        Key::new(
+            Omnimind,
             "authentication.enabled",
             Kind::Bool,
             "true",

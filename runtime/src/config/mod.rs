@@ -47,6 +47,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// Where `python-run.wasm` and `js-run.wasm` are; else beside the binary.
+    pub interpreters: Option<PathBuf>,
     /// The server.
     pub server: Server,
     /// Who may come in.
@@ -167,6 +169,7 @@ impl Config {
         Config {
             mode,
             data_dir: PathBuf::new(),
+            interpreters: None,
             server: Server {
                 host: IpAddr::from([127, 0, 0, 1]),
                 port: 0,

@@ -12,6 +12,9 @@ use crate::task::{Grants, Object};
 /// The section's name.
 const SECTION: &str = "omnimind:component";
 
+/// The id of custom sections.
+const CUSTOM: u8 = 0;
+
 /// Longest section that is read.
 const MAX_BYTES: usize = 256 << 10;
 
@@ -66,6 +69,20 @@ impl Metadata {
         }
     }
 
+    /// `bytes`, a component or a core module, with a section at its end that says `text`, which was parsed.
+    pub fn embed(bytes: &[u8], text: &[u8]) -> Vec<u8> {
+        let mut section = Vec::with_capacity(text.len() + 32);
+        number(&mut section, SECTION.len());
+        section.extend_from_slice(SECTION.as_bytes());
+        section.extend_from_slice(text);
+        let mut with = Vec::with_capacity(bytes.len() + section.len() + 8);
+        with.extend_from_slice(bytes);
+        with.push(CUSTOM);
+        number(&mut with, section.len());
+        with.extend_from_slice(&section);
+        with
+    }
+
     /// What the component `bytes` says of itself; of several sections the last counts.
     ///
     /// # Errors
@@ -84,5 +101,32 @@ impl Metadata {
             }
         }
         Ok(found)
+    }
+}
+
+/// An unsigned LEB128.
+fn number(bytes: &mut Vec<u8>, mut value: usize) {
+    while value > 0x7f {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metadata;
+
+    #[test]
+    fn what_is_embedded_is_found_again() {
+        for length in [1, 126, 127, 128, 4000] {
+            let text = format!(r#"{{"description": "{}"}}"#, "d".repeat(length));
+            for empty in [b"\0asm\x0d\0\x01\0", b"\0asm\x01\0\0\0"] {
+                let once = Metadata::embed(empty, b"{}");
+                let bytes = Metadata::embed(&once, text.as_bytes());
+                let found = Metadata::of(&bytes).expect("whole").expect("a section");
+                assert_eq!(found.description.map(|text| text.len()), Some(length));
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod cap;
 mod classify;
 mod control;
+mod last_words;
 mod levers;
 mod prepared;
 mod slots;
@@ -399,11 +400,13 @@ impl Execution {
     }
 
     /// The end, and everything that was counted until now.
-    fn outcome(&self, end: End) -> Outcome {
+    fn outcome(&self, mut end: End) -> Outcome {
         self.record();
+        let log = self.log.take();
         let ledger = &self.ledger;
         let mut stopped_by = None;
-        if let End::Failed(failure) = &end {
+        if let End::Failed(failure) = &mut end {
+            last_words::add(failure, &log);
             stopped_by = failure.limit.clone();
             if failure.kind == FailureKind::FuelExhausted {
                 ledger.record(Budget::Fuel, ledger.limits().get(Budget::Fuel));
@@ -424,7 +427,7 @@ impl Execution {
             attempts: self.attempt,
             engine: ENGINE_VERSION.into(),
         };
-        Outcome { end, receipt, log: self.log.take() }
+        Outcome { end, receipt, log }
     }
 }
 

@@ -5,10 +5,12 @@
 
 mod hostile;
 mod prebuilt;
+mod project;
 mod sample;
 pub mod source;
 mod stamp;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -43,14 +45,17 @@ impl Args {
     }
 }
 
-/// Runs the subcommand.
-pub fn run(layout: &Layout, args: &Args) -> Result<()> {
+/// Runs the subcommand. Returns the languages whose guests could not be built for want of their tools, and why.
+pub fn run(layout: &Layout, args: &Args) -> Result<BTreeMap<String, String>> {
+    let projects = project::find(layout)?;
     let samples = sample::find(layout)?;
     let hostile = hostile::find(layout)?;
     for only in &args.only {
-        let mut known = samples.iter().map(|s| &s.name).chain(hostile.iter().map(|h| &h.name));
+        let mut known = samples.iter().map(|s| &s.name).chain(projects.iter().map(|p| &p.name));
+        let mut known = known.by_ref().chain(hostile.iter().map(|h| &h.name));
         if !known.any(|name| name == only) {
-            let samples: Vec<&str> = samples.iter().map(|s| s.name.as_str()).collect();
+            let samples = samples.iter().map(|s| s.name.as_str());
+            let samples: Vec<&str> = samples.chain(projects.iter().map(|p| p.name.as_str())).collect();
             bail!(
                 "no guest is called {only}; there are {}, and hostile/NAME for guest-tasks/hostile/NAME.wat",
                 samples.join(", ")
@@ -59,7 +64,8 @@ pub fn run(layout: &Layout, args: &Args) -> Result<()> {
     }
     let samples: Vec<_> = samples.into_iter().filter(|s| args.wants(&s.name)).collect();
     if args.check {
-        return prebuilt::check(layout, &samples, args.only.is_empty());
+        prebuilt::check(layout, &samples, args.only.is_empty())?;
+        return Ok(BTreeMap::new());
     }
 
     fs::create_dir_all(layout.guests().join("hostile"))?;
@@ -71,10 +77,12 @@ pub fn run(layout: &Layout, args: &Args) -> Result<()> {
     let all = args.only.is_empty();
     let hostile: Vec<_> = hostile.into_iter().filter(|h| args.wants(&h.name)).collect();
     hostile::assemble(layout, &hostile, &mut stamps, all)?;
+    let projects: Vec<_> = projects.into_iter().filter(|p| args.wants(&p.name)).collect();
+    let missing = project::build(layout, &projects, &mut stamps)?;
     if args.update_prebuilt {
         prebuilt::update(layout, &samples, all)?;
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Writes so that a reader sees the old file or the new one, never half of it.

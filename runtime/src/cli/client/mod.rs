@@ -18,7 +18,7 @@ mod progress;
 mod show;
 pub mod sign_in;
 mod submit;
-mod table;
+pub mod table;
 pub mod task;
 mod wait;
 

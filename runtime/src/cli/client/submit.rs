@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::input::{Work, read_component};
+use super::super::script::Script;
 use super::super::terminal::{self, note};
 use super::form::Form;
 use super::table::{self, shown};
 use super::wait::{finish, is_final, time, to_the_end};
 use super::{Connection, Exit, Failed, component};
+use crate::components::Interpreter;
 use crate::limits::{Budget, Mode};
 use crate::task::Priority;
 
@@ -27,7 +29,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A component on the server, by name or digest; or a file: what has a `/` in it or ends in .wasm
+    /// A component on the server, by name or digest; or a file: what has a `/` in it or ends in .wasm,
+    /// or a script: what ends in .py or .js
     component: String,
 
     #[command(flatten)]
@@ -117,13 +120,14 @@ struct Retry {
 impl Args {
     /// A file where it looks like one; what lies in the current directory does not decide it.
     fn file(&self) -> Option<&Path> {
-        (self.component.contains('/') || self.component.ends_with(".wasm"))
-            .then(|| Path::new(&self.component))
+        let path = Path::new(&self.component);
+        let is_file = self.component.contains('/') || self.component.ends_with(".wasm");
+        (is_file || Interpreter::of(path).is_some()).then_some(path)
     }
 
-    fn task(&self) -> Task<'_> {
+    fn task<'a>(&'a self, component: Option<&'a str>) -> Task<'a> {
         Task {
-            component: self.file().is_none().then_some(&self.component),
+            component,
             args: &self.work.args,
             env: self.work.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             priority: self.priority.as_deref(),
@@ -141,13 +145,22 @@ impl Args {
     fn form(&self) -> Result<Form, Failed> {
         // The server knows its mode; no mode allows more than this.
         let most = Mode::ALL.map(|mode| Budget::InputBytes.bounds(mode).max).into_iter().max().unwrap_or(0);
-        let component = match self.file().map(read_component).transpose()? {
+        let script = self.file().map(Script::read).transpose()?.flatten();
+        let file = self.file().filter(|_| script.is_none());
+        let component = match file.map(read_component).transpose()? {
             Some(Err(refusal)) => return Err(Failed { exit: Exit::Refused, error: anyhow!("{refusal}") }),
             Some(Ok(bytes)) => Some(bytes),
             None => None,
         };
-        let input = self.work.read_input(most, |_| Ok(())).map_err(Failed::usage)?;
-        let task = serde_json::to_vec(&self.task()).map_err(Failed::runtime)?;
+        let mut input = self.work.read_input(most, |_| Ok(())).map_err(Failed::usage)?;
+        let name = match &script {
+            Some(script) => {
+                input = script.input(&self.work, &input).map_err(Failed::usage)?;
+                Some(script.interpreter.name)
+            }
+            None => component.is_none().then_some(self.component.as_str()),
+        };
+        let task = serde_json::to_vec(&self.task(name)).map_err(Failed::runtime)?;
         let mut form = Form::new().map_err(Failed::runtime)?.part("task", "application/json", &task);
         if !input.is_empty() {
             form = form.part("input", "application/octet-stream", &input);

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Segment;
 use super::received::{self, Received};
+use crate::components::Interpreter;
 use crate::engine::Metadata;
 use crate::server::App;
 use crate::server::gate::Tenant;
@@ -85,12 +86,24 @@ pub async fn list(
     json::answer(StatusCode::OK, &json!({"components": app.components.list(tenant)}))
 }
 
+/// Sees that an interpreter is there, if `reference` is the name of one.
+pub async fn provide(app: &App, tenant: &'static str, reference: &str) -> Result<()> {
+    if Interpreter::named(reference).is_none() {
+        return Ok(());
+    }
+    // To its end, whether the client waits or not: compiling Python takes some seconds, once.
+    let (components, name) = (app.components.clone(), reference.to_owned());
+    let providing = tokio::spawn(async move { components.provide(tenant, &name).await });
+    Ok(providing.await.map_err(Problem::internal)??)
+}
+
 /// `GET /api/components/{digest or name}`
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Segment(reference): Segment,
 ) -> Result<Response<Body>> {
+    provide(&app, tenant, &reference).await?;
     if let Some(info) = app.components.find(tenant, &reference) {
         return Ok(json::answer(StatusCode::OK, &info));
     }

@@ -193,6 +193,9 @@ async fn find(app: &App, tenant: &'static str, task: &TaskJson, sent: Option<Sen
         Ok(Found { name, digest, capabilities: about.capabilities.clone(), keep: None })
     };
     let Some((digest, bytes)) = sent else {
+        if let Some(name) = &task.component {
+            super::components::provide(app, tenant, name).await?;
+        }
         return named(task.component.clone().ok_or_else(|| {
             Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
         })?);

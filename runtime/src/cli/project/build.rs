@@ -1,0 +1,136 @@
+//! `omnimind build`: runs a project's own toolchain, and checks what it made against this runtime.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+
+use super::super::client::table::size;
+use super::super::input::read_component;
+use super::super::sandbox::Sandbox;
+use super::super::terminal::{self, note};
+use super::super::{Exit, Failed};
+use super::tools::shell;
+use super::{MANIFEST, Project};
+use crate::config::Config;
+use crate::engine::{Component, Metadata, Refusal};
+use crate::executor::{Interface, Kind};
+use crate::task::escape_guest_text;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  the component is there, and this runtime takes it
+    1  the toolchain failed; its own message is above
+    2  the project is not as it must be, or a tool is missing: the command that gets it is told
+    3  the component was refused (an unknown import, no `run`, …)
+    5  the runtime itself failed
+
+A project is a directory with component.yaml: omnimind new NAME --lang LANGUAGE writes one.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct Args {
+    /// The project's directory
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+
+    /// Where the component is to be written [default: NAME.wasm in the project's directory]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Builds, checks and tells.
+pub fn run(args: &Args, config: &Config) -> Result<Exit, Failed> {
+    let project = Project::load(&args.dir)?;
+    let output = args.output.clone().unwrap_or_else(|| project.output());
+    let bytes = make(&project, &output)?;
+    let sandbox = Sandbox::new(config)?;
+    let checked = sandbox.runtime.block_on(sandbox.inspect(bytes.clone()));
+    let (component, interface) = checked.map_err(|refusal| refused(&output, &refusal))?;
+    terminal::print(&told(&output, &bytes, &component, &interface)).map_err(Failed::runtime)?;
+    let input =
+        project.input.as_ref().map(|file| format!(" --input @{}", file.display())).unwrap_or_default();
+    note!("run it:  omnimind run {}{input}", output.display());
+    note!("push it: omnimind component push {}", output.display());
+    Ok(Exit::Completed)
+}
+
+/// A component that this runtime does not take.
+pub fn refused(output: &Path, refusal: &Refusal) -> Failed {
+    Failed { exit: Exit::Refused, error: anyhow!("{} was built, and refused: {refusal}", output.display()) }
+}
+
+/// Runs the toolchain, and writes the component, which then says of itself what the manifest says.
+pub fn make(project: &Project, output: &Path) -> Result<Arc<[u8]>, Failed> {
+    look_for_tools(project)?;
+    let begun = Instant::now();
+    for command in &project.build {
+        note!("$ {command}");
+        let mut shell = shell(&project.dir, command);
+        // What tools print is for people: standard output has what the component is.
+        let status = shell.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+        let status = status.context("cannot start sh").map_err(Failed::runtime)?;
+        if !status.success() {
+            let error = anyhow!("`{command}` failed ({status}); its own message is above");
+            return Err(Failed { exit: Exit::TaskFailed, error });
+        }
+    }
+    let artifact = &project.artifact;
+    if !artifact.is_file() {
+        let error = anyhow!(
+            "{}: the build made no such file; `artifact` in {MANIFEST} is to name what it makes",
+            artifact.display()
+        );
+        return Err(Failed::usage(error));
+    }
+    let bytes = read_component(artifact)?.map_err(|refusal| refused(artifact, &refusal))?;
+    let bytes = Metadata::embed(&bytes, &project.metadata);
+    let unfinished = output.with_extension("wasm.tmp");
+    std::fs::write(&unfinished, &bytes)
+        .and_then(|()| std::fs::rename(&unfinished, output))
+        .with_context(|| output.display().to_string())
+        .map_err(Failed::usage)?;
+    note!("built {} in {:.1} s", output.display(), begun.elapsed().as_secs_f64());
+    Ok(bytes.into())
+}
+
+fn look_for_tools(project: &Project) -> Result<(), Failed> {
+    let missing = project.language.map(|language| language.missing(&project.dir)).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let dir = project.dir.display();
+    let tools: String =
+        missing.iter().map(|(name, install)| format!("\n  {name} is missing; in {dir}: {install}")).collect();
+    Err(Failed::usage(anyhow!("the project cannot be built here yet{tools}")))
+}
+
+/// What a person wants to know of a component.
+fn told(output: &Path, bytes: &[u8], component: &Component, interface: &Interface) -> String {
+    let Interface { kind, imports, exports, capabilities } = interface;
+    let kind = match kind {
+        Kind::Task => "task: exports `run`",
+        Kind::Command => "command: standard input to standard output",
+    };
+    let names = |names: Vec<String>| match names.is_empty() {
+        true => "none".to_owned(),
+        false => escape_guest_text(&names.join(", ")),
+    };
+    let (wasi, own): (Vec<String>, Vec<String>) =
+        imports.iter().cloned().partition(|name| name.starts_with("wasi:"));
+    let imports = match (own.is_empty(), wasi.len()) {
+        (_, 0) => names(own),
+        (true, count) => format!("{count} interfaces of WASI"),
+        (false, count) => format!("{}, and {count} interfaces of WASI", names(own)),
+    };
+    let capabilities = names(capabilities.iter().map(|capability| capability.name().to_owned()).collect());
+    format!(
+        "{}\n  kind          {kind}\n  size          {}\n  imports       {imports}\n  exports       {}\n  capabilities  {capabilities}\n  compiled in   {} ms\n",
+        output.display(),
+        size(bytes.len() as u64),
+        names(exports.clone()),
+        component.compiled_ms,
+    )
+}
