@@ -2,6 +2,7 @@
 
 pub mod bombs;
 pub mod disk;
+pub mod languages;
 pub mod power_cut;
 pub mod random;
 pub mod server;

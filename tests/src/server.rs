@@ -27,7 +27,7 @@ pub struct Server {
     /// What it has written to standard error.
     pub log: Arc<Mutex<String>>,
     /// Whether the data directory goes with it.
-    owned: bool,
+    pub(crate) owned: bool,
 }
 
 /// A fresh directory for a test's data.

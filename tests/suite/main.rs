@@ -44,6 +44,7 @@ mod retention;
 mod run_command;
 mod samples;
 mod scheduling;
+mod scripts;
 mod serve_flags;
 mod shutdown;
 mod space;

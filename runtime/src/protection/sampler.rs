@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::cgroup::{self, Cgroups};
 use super::cpu::{self, Cpu, Ticks};
-use super::disk::{self, Disk};
+use super::disk::Disk;
 use super::level::Resource;
 use super::memory::{self, Ram};
 use super::process::{self, Process};
@@ -104,7 +104,7 @@ impl Sampler {
             cpu_quota_cores: cgroups.as_ref().map_err(Missing::clone).and_then(Cgroups::cpu_quota_cores),
             ram: ram(&cgroups),
             process: now.process.clone(),
-            disk: disk::look(&self.data_dir),
+            disk: Disk::of(&self.data_dir),
             stall: stalls(self.before.as_ref(), &now, |counters| &counters.stall),
             cgroup_stall: stalls(self.before.as_ref(), &now, |counters| &counters.cgroup_stall),
             wake_delay_ms,

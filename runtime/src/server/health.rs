@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Attestation;
 use crate::engine::{ENGINE_VERSION, TICK};
 use crate::guard::{Guard, Pressure};
-use crate::protection::{Level, Resource};
+use crate::protection::{Disk, Level, Resource};
 use crate::scheduler::Scheduler;
 use crate::task::timestamp;
 use crate::task_store::{self, SqliteStore};
@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const SLOW_WRITE: Duration = Duration::from_secs(2);
 
 /// Share of the file system that is full enough to warn of.
-const NEARLY_FULL: f64 = 0.95;
+const NEARLY_FULL_PERCENT: f64 = 95.0;
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -172,19 +172,17 @@ impl Health {
     async fn filesystem(&self) -> Check {
         let begun = Instant::now();
         let path = self.data_dir.clone();
-        let found = tokio::task::spawn_blocking(move || rustix::fs::statvfs(path)).await;
+        let found = tokio::task::spawn_blocking(move || Disk::of(&path)).await;
         let (details, verdict) = match found {
-            Ok(Ok(found)) => {
-                let (total, free) = (found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize);
-                let share = if total == 0 { 0.0 } else { 1.0 - free as f64 / total as f64 };
-                let full = format!("the file system of the data directory is {:.0} % full", share * 100.0);
-                let verdict = match share > NEARLY_FULL {
+            Ok(Ok(Disk { used_percent, free_bytes, total_bytes })) => {
+                let full = format!("the file system of the data directory is {used_percent:.0} % full");
+                let verdict = match used_percent > NEARLY_FULL_PERCENT {
                     true => {
                         Err((Overall::Degraded, full, "free space: when it is full, nothing new is accepted"))
                     }
                     false => Ok(()),
                 };
-                (json!({"free_bytes": free, "total_bytes": total}), verdict)
+                (json!({"free_bytes": free_bytes, "total_bytes": total_bytes}), verdict)
             }
             Ok(Err(error)) => {
                 let verdict =
