@@ -1,0 +1,3 @@
+async function run(input) {
+  return 1;
+}
