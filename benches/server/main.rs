@@ -1,7 +1,7 @@
 //! The server under load: requests a second beside `wasmtime serve`, answers while every core is busy, a long queue,
-//! a start with a long past, and what is left to others on the machine. docs/performance.md says what the figures mean.
+//! a start with a long past, what is left to others on the machine, and scripts as tasks. docs/performance.md says what the figures mean.
 //!
-//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart protection]`. A wrong answer to any
+//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart protection scripts]`. A wrong answer to any
 //! request ends it with an error; a figure that misses its mark does not, because machines differ.
 
 mod busy;
@@ -13,11 +13,14 @@ mod pending;
 mod process;
 mod protection;
 mod restart;
+mod scripts;
 mod throughput;
 
 use std::time::Duration;
 
-const SCENES: [&str; 5] = ["throughput", "busy", "pending", "restart", "protection"];
+use omnimind_tests::languages::has_guest;
+
+const SCENES: [&str; 6] = ["throughput", "busy", "pending", "restart", "protection", "scripts"];
 
 fn main() {
     // Cargo's own `--bench` comes along.
@@ -41,6 +44,10 @@ fn main() {
                 ("restart", false) => restart::run(100_000, 3).await,
                 ("protection", true) => protection::smoke().await,
                 ("protection", false) => protection::run(ms(10_000)).await,
+                // Nothing to run where `cargo xtask guests` could not build them.
+                ("scripts", _) if !["python-run", "js-run"].into_iter().all(has_guest) => {}
+                ("scripts", true) => scripts::run(2, ms(100), 2).await,
+                ("scripts", false) => scripts::run(500, ms(5_000), 50).await,
                 _ => panic!("no scene is called {scene}; there are {}", SCENES.join(", ")),
             }
         }

@@ -37,6 +37,7 @@ mod levers;
 mod limits;
 mod memory_bound;
 mod power_cut;
+mod projects;
 mod protection;
 mod python_client;
 mod refusals;
