@@ -17,19 +17,28 @@
 //! in a crate with `crate-type = ["cdylib"]`, built for `wasm32-unknown-unknown`.
 //!
 //! An error text ends the task as failed with kind `guest_error`, and clients read it: say what was wrong
-//! and what would be right. A panic ends the task as `trap`, without the text; return errors instead.
+//! and what would be right. A panic ends the task as `trap`; its place and message are in the log.
 //!
-//! A guest imports only the functions it calls: one that never touches [`context`] imports nothing.
+//! A guest imports only the functions it calls: one that never touches [`context`] imports nothing
+//! but standard error, for panics.
 //! Outside the runtime, in native unit tests, there is nothing behind [`context`] and its functions panic:
 //! keep the logic in functions of its own and test those.
 
-/// The code generated from `wit/`; public for [`task!`] and for what the wrappers leave out.
+/// The code generated from `wit/` and WASI's standard error; public for [`task!`] and for what the wrappers leave out.
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
-        world: "task",
+        path: ["../wasi/io", "../wasi/cli", "../../wit"],
+        inline: "
+            package omnimind:guest;
+            world guest {
+                include omnimind:runtime/task@0.1.0;
+                import wasi:cli/stderr@0.2.0;
+            }
+        ",
+        world: "omnimind:guest/guest",
+        generate_all,
         pub_export_macro: true,
         export_macro_name: "export",
         default_bindings_module: "omnimind_guest::bindings",
@@ -40,6 +49,8 @@ pub mod context;
 mod error;
 #[cfg(feature = "json")]
 pub mod json;
+#[doc(hidden)]
+pub mod panic;
 
 pub use error::{BudgetExhausted, Error};
 
@@ -53,6 +64,7 @@ macro_rules! task {
                 fn run(
                     input: ::std::vec::Vec<u8>,
                 ) -> ::core::result::Result<::std::vec::Vec<u8>, ::std::string::String> {
+                    $crate::panic::log();
                     $run(input)
                 }
             }
