@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Component, Engines, Metadata, Refusal};
+use crate::engine::{Adapted, Component, Engines, Metadata, Refusal};
 use crate::executor::{Executor, Interface, Kind, Prepared};
 use crate::limits::Modes;
 use crate::task::{Capability, Digest};
@@ -58,6 +58,9 @@ pub struct About {
     pub capabilities: Vec<Capability>,
     /// How long compiling took, when it was compiled.
     pub compiled_ms: u64,
+    /// What it was made from, where what was uploaded is no component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Adapted>,
     /// What it says of itself.
     #[serde(flatten)]
     pub metadata: Metadata,
@@ -395,6 +398,7 @@ fn describe(
         exports,
         capabilities: capabilities.into_iter().collect(),
         compiled_ms: component.compiled_ms,
+        adapted: component.adapted,
         metadata,
     })
 }
