@@ -67,6 +67,7 @@ fn templates(root: &Path) -> Result<(), Box<dyn Error>> {
         ("wit", "omnimind-runtime"),
         ("guest-tasks/wasi/cli", "wasi-cli"),
         ("guest-tasks/wasi/io", "wasi-io"),
+        ("guest-tasks/wasi/random", "wasi-random"),
     ] {
         for (path, file) in files(&root.join("..").join(at))? {
             wit.push_str(&format!("(\"{package}/{path}\", include_str!({file:?})),\n"));

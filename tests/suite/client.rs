@@ -80,6 +80,11 @@ fn a_component_is_pushed_listed_shown_and_removed() {
     let shown = stdout(&run(&server, &["component", "show", "other"]));
     assert!(shown.contains("names         echo, other") && shown.contains("exports       run"), "{shown}");
     assert!(stdout(&run(&server, &["component", "show", digest])).contains("names         none"));
+    let module = server.data_dir.join("module.wasm");
+    std::fs::write(&module, wat::parse_str(SAYS_AND_SPINS).expect("text")).expect("written");
+    ends(&run(&server, &["component", "push", module.to_str().expect("UTF-8")]), 0, "");
+    let adapted = stdout(&run(&server, &["component", "show", "module"]));
+    assert!(adapted.contains("adapted       from wasi 0.1\n") && !shown.contains("adapted"), "{adapted}");
 
     ends(&run(&server, &["component", "remove", "other", digest]), 0, "removed other");
     ends(&run(&server, &["component", "show", "echo"]), 8, "no component");

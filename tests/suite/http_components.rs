@@ -1,7 +1,7 @@
 //! Components over HTTP: uploaded, named, described, removed.
 
 use base64::Engine as _;
-use omnimind_tests::server::{Server, eventually};
+use omnimind_tests::server::{Server, command, eventually, scratch};
 use omnimind_tests::wire::{assert_idle, form, shared, with_section};
 use omnimind_tests::{bombs, guest};
 use serde_json::{Value, json};
@@ -47,6 +47,35 @@ fn an_upload_is_described() {
     let reply = server.request("POST", "/api/components/").body("application/octet-stream", &module).send();
     assert_eq!((reply.status, &reply.json()["kind"]), (201, &json!("command")), "{reply:?}");
     assert_eq!(reply.json()["digest"], digest_of(&module), "of the bytes as they were sent");
+}
+
+#[test]
+fn the_record_says_what_a_component_was_made_from() {
+    let data_dir = scratch("adapted");
+    let start =
+        || Server::launch(command(&data_dir), &data_dir).unwrap_or_else(|log| panic!("no start: {log}"));
+    let adapted = |server: &Server, name: &str| {
+        server.get(&format!("/api/components/{name}")).json().get("adapted").cloned()
+    };
+    let module = wat::parse_str(
+        r#"(module (import "wasi_snapshot_preview1" "fd_close" (func (param i32) (result i32)))
+        (memory (export "memory") 1) (func (export "_start")))"#,
+    )
+    .expect("text");
+    let mut server = start();
+    let component = server.push("hostile/echo");
+    for (name, status) in [("first", 201), ("second", 200)] {
+        let upload = server.request("POST", &format!("/api/components/?name={name}")).wasm(&module).send();
+        assert_eq!((upload.status, &upload.json()["adapted"]), (status, &json!("wasi 0.1")), "{upload:?}");
+    }
+    assert_eq!(adapted(&server, &component), None);
+    server.terminate();
+
+    // What the registry says comes from the store now, and what a new name says from the cached artefact.
+    let server = start();
+    assert_eq!(adapted(&server, "second"), Some(json!("wasi 0.1")));
+    let upload = server.request("POST", "/api/components/?name=third").wasm(&module).send();
+    assert_eq!((upload.status, &upload.json()["adapted"]), (200, &json!("wasi 0.1")), "{upload:?}");
 }
 
 #[test]

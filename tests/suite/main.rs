@@ -20,6 +20,7 @@ mod deterministic;
 mod ends;
 mod events;
 mod full_disk;
+mod go;
 mod grants;
 mod guests;
 mod http;

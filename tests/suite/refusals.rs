@@ -134,7 +134,7 @@ fn a_refusal_is_escaped_and_cut() {
 }
 
 #[test]
-fn a_go_module_is_refused_by_name() {
+fn a_go_module_without_go_s_tables_is_refused_by_name() {
     let mut module = wat::parse_str(
         r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
              (memory (export "memory") 1) (func (export "_start")))"#,

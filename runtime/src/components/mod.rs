@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use interpreters::{INTERPRETERS, Interpreter};
 
-use crate::engine::{Component, Engines, Metadata, Refusal};
+use crate::engine::{Adapted, Component, Engines, Metadata, Refusal};
 use crate::executor::{Executor, Interface, Kind, Prepared};
 use crate::limits::Modes;
 use crate::task::{Capability, Digest};
@@ -65,6 +65,9 @@ pub struct About {
     /// Whether it came with omnimind: a later release's takes its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shipped: bool,
+    /// What it was made from, where what was uploaded is no component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<Adapted>,
     /// What it says of itself.
     #[serde(flatten)]
     pub metadata: Metadata,
@@ -422,6 +425,7 @@ fn describe(
         capabilities: capabilities.into_iter().collect(),
         compiled_ms: component.compiled_ms,
         shipped: false,
+        adapted: component.adapted,
         metadata,
     })
 }

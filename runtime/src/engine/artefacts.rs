@@ -32,6 +32,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::adapt::Adapted;
 use super::compiler::Allowance;
 use super::prescan;
 use super::refusal::Refusal;
@@ -63,6 +64,8 @@ pub struct About {
     pub compiled_ms: u64,
     /// Bytes of the component as it was submitted.
     pub size: u64,
+    /// What the component was made from, where it was not one.
+    pub adapted: Option<Adapted>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -254,8 +257,9 @@ impl Drop for Scratch {
     }
 }
 
-/// Counts up when this crate turns bytes into artefacts differently: another adapter, another count.
-const RECIPE: u32 = 1;
+/// Counts up when this crate turns bytes into artefacts differently: another adapter, another count, more that
+/// is known of each.
+const RECIPE: u32 = 2;
 
 /// The name of an engine: artefacts and refusals of another version, setting or cap are never even
 /// looked at.

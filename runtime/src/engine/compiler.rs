@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
 use super::refusal::{Code, Refusal};
-use super::worker::Report;
+use super::worker::{Compiled, Report};
 
 /// The exit code of a Rust process that panicked.
 const PANICKED: i32 = 101;
@@ -57,12 +57,7 @@ impl Allowance {
 #[derive(Debug)]
 pub enum Verdict {
     /// The artefact is in the file.
-    Compiled {
-        /// Whether it is for the engine with the async component model.
-        concurrent: bool,
-        /// What the budget `instances` will count.
-        core_instances: u64,
-    },
+    Compiled(Compiled),
     /// Refused for what the bytes are: the same bytes will be refused again.
     Refused(Refusal),
     /// Refused for what happened: the same bytes may pass another time.
@@ -158,9 +153,7 @@ fn threads() -> usize {
 fn verdict(status: ExitStatus, report: &[u8], in_time: bool, allowance: Allowance) -> Verdict {
     if status.success() {
         return match serde_json::from_slice(report) {
-            Ok(Report::Compiled { concurrent, core_instances }) => {
-                Verdict::Compiled { concurrent, core_instances }
-            }
+            Ok(Report::Compiled(compiled)) => Verdict::Compiled(compiled),
             Ok(Report::Refused(refusal))
                 if matches!(refusal.code, Code::Internal | Code::StorageUnavailable) =>
             {

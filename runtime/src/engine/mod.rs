@@ -27,6 +27,7 @@ use std::time::Instant;
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
+pub use adapt::Adapted;
 pub use compiler::Allowance;
 pub use metadata::Metadata;
 pub use refusal::{Code, Refusal};
@@ -37,6 +38,7 @@ use crate::task::Digest;
 
 use artefacts::{About, Artefacts, Found};
 use compiler::{Compiler, Verdict};
+use worker::Compiled;
 
 /// The version that prices fuel; it stands in every receipt.
 pub const ENGINE_VERSION: &str = "wasmtime 48.0.8";
@@ -92,6 +94,8 @@ pub struct Component {
     pub compiled_ms: u64,
     /// Bytes as they were submitted.
     pub size: u64,
+    /// What it was made from, where what was submitted is no component.
+    pub adapted: Option<Adapted>,
 }
 
 /// One wasmtime engine and what belongs to it.
@@ -198,8 +202,8 @@ impl Engines {
             .compiler
             .compile(bytes, scratch.file())
             .map_err(|error| Refusal::internal("running the compile worker", error))?;
-        let (concurrent, core_instances) = match verdict {
-            Verdict::Compiled { concurrent, core_instances } => (concurrent, core_instances),
+        let Compiled { concurrent, core_instances, adapted } = match verdict {
+            Verdict::Compiled(compiled) => compiled,
             Verdict::Failed(refusal) => return Err(refusal),
             Verdict::Refused(refusal) => {
                 self.artefacts.remember(&self.plain.name, &digest, &refusal).map_err(storing)?;
@@ -209,7 +213,7 @@ impl Engines {
         let flavour = if concurrent { Flavour::Concurrent } else { Flavour::Plain };
         let name = self.folder(flavour);
         let compiled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let about = About { core_instances, compiled_ms, size: bytes.len() as u64 };
+        let about = About { core_instances, compiled_ms, size: bytes.len() as u64, adapted };
         let found = self.artefacts.keep(&name, &digest, about, scratch, || self.in_use()).map_err(storing)?;
         self.load(digest, flavour, &found).inspect_err(|refusal| {
             if refusal.code == Code::Internal {
@@ -241,8 +245,8 @@ impl Engines {
                     false => Refusal::internal("loading the compiled component", text),
                 }
             })?;
-        let About { core_instances, compiled_ms, size } = found.about;
-        let component = Component { digest, flavour, code, core_instances, compiled_ms, size };
+        let About { core_instances, compiled_ms, size, adapted } = found.about;
+        let component = Component { digest, flavour, code, core_instances, compiled_ms, size, adapted };
         let component = Arc::new(component);
         self.loaded().put(digest, component.clone());
         let mut alive = self.alive();

@@ -12,21 +12,28 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use wasmparser::Validator;
 
+use super::adapt::{self, Adapted};
+use super::prescan;
 use super::refusal::{Code, Refusal};
 use super::settings::{self, Flavour};
-use super::{adapt, prescan};
+
+/// What a compilation found out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Compiled {
+    /// Whether it is for the engine with the async component model.
+    pub concurrent: bool,
+    /// What the budget `instances` will count.
+    pub core_instances: u64,
+    /// What the component was made from, where it was not one.
+    pub adapted: Option<Adapted>,
+}
 
 /// The one line of report.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
     /// The artefact is complete.
-    Compiled {
-        /// Whether it is for the engine with the async component model.
-        concurrent: bool,
-        /// What the budget `instances` will count.
-        core_instances: u64,
-    },
+    Compiled(Compiled),
     /// There is none.
     Refused(Refusal),
 }
@@ -50,12 +57,13 @@ pub fn run(cpu_seconds: u64, memory_bytes: u64, artefact_bytes: u64) -> std::io:
 fn compile(submitted: &[u8]) -> Result<(Vec<u8>, Report), Refusal> {
     let caps = prescan::Caps::default();
     let mut seen = prescan::scan(submitted, &caps)?;
-    let adapted;
+    let mut adapted = None;
+    let made;
     let component = if seen.core_module {
         // Here, not in the parent: the encoder reads hostile bytes too.
-        adapted = adapt::to_component(submitted)?;
-        seen = prescan::scan(&adapted, &caps)?;
-        &adapted
+        (made, adapted) = adapt::to_component(submitted)?;
+        seen = prescan::scan(&made, &caps)?;
+        &made
     } else {
         submitted
     };
@@ -66,7 +74,7 @@ fn compile(submitted: &[u8]) -> Result<(Vec<u8>, Report), Refusal> {
         Refusal::new(Code::ComponentInvalid, format!("the component does not compile: {error:#}"))
     })?;
     let concurrent = flavour == Flavour::Concurrent;
-    Ok((artefact, Report::Compiled { concurrent, core_instances: seen.core_instances }))
+    Ok((artefact, Report::Compiled(Compiled { concurrent, core_instances: seen.core_instances, adapted })))
 }
 
 /// Finds the engine whose features suffice. Of two refusals, the one that read further says more.

@@ -104,6 +104,7 @@ struct Component {
     capabilities: Vec<String>,
     #[serde(default)]
     compiled_ms: u64,
+    adapted: Option<String>,
     description: Option<String>,
     /// `compiling`, while it is.
     status: Option<String>,
@@ -210,6 +211,9 @@ async fn show(connection: &Connection, reference: &str, json: bool) -> Result<Ex
         line("names", listed(&component.names));
         line("kind", shown(&component.kind));
         line("size", size(component.size));
+        if let Some(adapted) = &component.adapted {
+            line("adapted", format!("from {}", shown(adapted)));
+        }
         line("uploaded", format!("{} ({} ago)", shown(&component.created_at), age(&component.created_at)));
         line("compiled in", format!("{} ms", component.compiled_ms));
         line("capabilities", listed(&component.capabilities));

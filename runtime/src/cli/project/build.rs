@@ -15,7 +15,7 @@ use super::super::{Exit, Failed};
 use super::tools::shell;
 use super::{MANIFEST, Project};
 use crate::config::Config;
-use crate::engine::{Component, Metadata, Refusal};
+use crate::engine::{Adapted, Component, Metadata, Refusal};
 use crate::executor::{Interface, Kind};
 use crate::task::escape_guest_text;
 
@@ -126,6 +126,10 @@ fn told(output: &Path, bytes: &[u8], component: &Component, interface: &Interfac
         (false, count) => format!("{}, and {count} interfaces of WASI", names(own)),
     };
     let capabilities = names(capabilities.iter().map(|capability| capability.name().to_owned()).collect());
+    let kind = match &component.adapted {
+        None => kind.to_owned(),
+        Some(Adapted::Wasi01) => format!("{kind}; made from a module of WASI 0.1"),
+    };
     format!(
         "{}\n  kind          {kind}\n  size          {}\n  imports       {imports}\n  exports       {}\n  capabilities  {capabilities}\n  compiled in   {} ms\n",
         output.display(),

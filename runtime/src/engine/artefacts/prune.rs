@@ -157,7 +157,7 @@ mod tests {
         fn keep(&self, number: u8, in_use: &[u8]) {
             let mut scratch = self.artefacts.scratch().unwrap();
             scratch.file.write_all(&vec![number; SIZE]).unwrap();
-            let about = About { core_instances: 1, compiled_ms: 1, size: 1 };
+            let about = About { core_instances: 1, compiled_ms: 1, size: 1, adapted: None };
             let in_use = in_use.iter().map(|number| digest(*number)).collect();
             self.artefacts.keep(ENGINE, &digest(number), about, scratch, || in_use).unwrap();
         }

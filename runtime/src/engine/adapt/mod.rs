@@ -1,6 +1,9 @@
-//! Turns a WASI 0.1 core module (what `zig cc`, TinyGo or `rustc --target wasm32-wasip1` emit) into a
+//! Turns a WASI 0.1 core module (what `zig cc`, Go, TinyGo or `rustc --target wasm32-wasip1` emit) into a
 //! component, with the adapter that wasmtime's project publishes for it.
 
+mod go;
+
+use serde::{Deserialize, Serialize};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -10,6 +13,14 @@ use wit_component::ComponentEncoder;
 
 use super::refusal::{Code, Refusal};
 
+/// What a component was made from. The text is part of the HTTP contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Adapted {
+    /// A core module that imports WASI 0.1.
+    #[serde(rename = "wasi 0.1")]
+    Wasi01,
+}
+
 /// Makes a component of a core module.
 ///
 /// A module that exports `_start` and imports WASI 0.1 becomes a command. Any other is taken for a
@@ -17,7 +28,7 @@ use super::refusal::{Code, Refusal};
 ///
 /// # Errors
 /// `not_a_component` where the module is neither.
-pub fn to_component(module: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub fn to_component(module: &[u8]) -> Result<(Vec<u8>, Option<Adapted>), Refusal> {
     let shape = Shape::of(module)?;
     if !shape.command && !shape.world {
         return Err(Refusal::new(
@@ -26,13 +37,23 @@ pub fn to_component(module: &[u8]) -> Result<Vec<u8>, Refusal> {
              `wasi_snapshot_preview1`); build a component, or a command for wasm32-wasip1",
         ));
     }
-    if shape.go {
-        return Err(Refusal::new(
-            Code::NotAComponent,
-            "a Go module for WASI 0.1: Go's allocator takes all of memory for its own and overwrites the \
-             adapter's part of it, so it would fail at random; build a component instead",
-        ));
-    }
+    let with_gap;
+    let module = match go::with_gap(module) {
+        Ok(made) => {
+            with_gap = made;
+            &with_gap
+        }
+        Err(why) if shape.go => {
+            return Err(Refusal::new(
+                Code::NotAComponent,
+                format!(
+                    "a Go module for WASI 0.1 in which {why}: Go's heap would overwrite the adapter's memory, and \
+                     it would fail at random; build it with Go 1.21 to 1.27, or build a component instead"
+                ),
+            ));
+        }
+        Err(_) => module,
+    };
     let adapter = match shape.command {
         true => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         false => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -43,18 +64,21 @@ pub fn to_component(module: &[u8]) -> Result<Vec<u8>, Refusal> {
             format!("a core module that could not be made a component: {error:#}"),
         )
     };
-    ComponentEncoder::default()
+    let component = ComponentEncoder::default()
         .module(module)
         .map_err(refused)?
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)
         .map_err(refused)?
         .encode()
-        .map_err(refused)
+        .map_err(refused)?;
+    Ok((component, shape.wasi.then_some(Adapted::Wasi01)))
 }
 
 /// What kind of core module it is.
 struct Shape {
     command: bool,
+    /// Imports WASI 0.1.
+    wasi: bool,
     world: bool,
     /// Made by Go's own compiler.
     go: bool,
@@ -82,6 +106,6 @@ impl Shape {
                 _ => {}
             }
         }
-        Ok(Shape { command: start && wasi, world, go })
+        Ok(Shape { command: start && wasi, wasi, world, go })
     }
 }
