@@ -254,8 +254,9 @@ impl Drop for Scratch {
     }
 }
 
-/// Counts up when this crate turns bytes into artefacts differently: another adapter, another count.
-const RECIPE: u32 = 1;
+/// Counts up when this crate turns bytes into artefacts differently: another adapter, another count, another rule
+/// of what is refused.
+const RECIPE: u32 = 2;
 
 /// The name of an engine: artefacts and refusals of another version, setting or cap are never even
 /// looked at.

@@ -10,6 +10,7 @@
 
 mod adapt;
 mod artefacts;
+mod asynchronous;
 mod compiler;
 mod metadata;
 pub mod prescan;
@@ -27,6 +28,7 @@ use std::time::Instant;
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
+pub use asynchronous::{WASI_0_3, is_wasi_0_3};
 pub use compiler::Allowance;
 pub use metadata::Metadata;
 pub use refusal::{Code, Refusal};
