@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use crate::server::{Server, command, scratch};
 use crate::{binary, guest_path, target_dir};
@@ -67,11 +68,19 @@ pub fn shell(script: &str) -> Command {
 
 /// A data directory whose cache has what `cargo xtask guests` compiled: Python takes ten seconds otherwise.
 pub fn data_dir_with_artefacts() -> PathBuf {
-    // The binary first: what another one compiled may not be for this one.
-    binary();
+    static COMPILED: LazyLock<PathBuf> = LazyLock::new(|| {
+        let data_dir = target_dir().join("guests-compiled");
+        // What another build of omnimind compiled may not be for this one: then it is compiled now.
+        for interpreter in ["python-run", "js-run"].into_iter().filter(|name| guest_path(name).is_file()) {
+            let mut run = Command::new(binary());
+            run.arg("run").arg(guest_path(interpreter)).arg("--data-dir").arg(&data_dir);
+            let ran = run.args(["--input", r#"{"source": ""}"#]).output().expect("it starts");
+            assert!(ran.status.success(), "{interpreter}: {}", String::from_utf8_lossy(&ran.stderr));
+        }
+        data_dir.join("artefacts")
+    });
     let data_dir = scratch("languages");
-    let compiled = target_dir().join("guests-compiled/artefacts");
-    copy_private(&compiled, &data_dir.join("artefacts"));
+    copy_private(&COMPILED, &data_dir.join("artefacts"));
     data_dir
 }
 

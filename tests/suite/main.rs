@@ -11,6 +11,7 @@ mod client;
 mod clock_jumps;
 mod commands;
 mod compile;
+mod concurrent;
 mod configuration;
 mod control;
 mod crash_storm;

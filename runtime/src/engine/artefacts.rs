@@ -257,8 +257,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Counts up when this crate turns bytes into artefacts differently: another adapter, another count, more that
-/// is known of each.
+/// Counts up when this crate turns bytes into artefacts differently: another adapter, another count, another rule
+/// of what is refused, more that is known of each.
 const RECIPE: u32 = 2;
 
 /// The name of an engine: artefacts and refusals of another version, setting or cap are never even

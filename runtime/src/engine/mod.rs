@@ -10,6 +10,7 @@
 
 mod adapt;
 mod artefacts;
+mod asynchronous;
 mod compiler;
 mod metadata;
 pub mod prescan;
@@ -28,6 +29,7 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 
 pub use adapt::Adapted;
+pub use asynchronous::{WASI_0_3, is_wasi_0_3};
 pub use compiler::Allowance;
 pub use metadata::Metadata;
 pub use refusal::{Code, Refusal};

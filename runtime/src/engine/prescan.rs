@@ -12,6 +12,7 @@ use wasmparser::{
     Encoding, FunctionBody, Instance, Operator, Parser, Payload,
 };
 
+use super::asynchronous;
 use super::refusal::{Code, Refusal};
 
 /// The most of each thing that is still compiled. Real components, Python's and JavaScript's
@@ -99,8 +100,8 @@ struct Frame {
 /// Reads `bytes` once and refuses what is above `caps`.
 ///
 /// # Errors
-/// `component_invalid` with the byte offset where the bytes are not wasm, `component_too_complex`
-/// naming the cap where they are too much of it.
+/// `component_invalid` with the byte offset where the bytes are not wasm or asynchronous,
+/// `component_too_complex` naming the cap where they are too much of it, `unknown_import` for WASI 0.3.
 pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
     if bytes.len() > caps.bytes {
         let message = format!("the component has {} bytes; at most {} are read", bytes.len(), caps.bytes);
@@ -156,8 +157,12 @@ pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
             }
             Payload::CoreTypeSection(r) => entries("core types", r.count(), r.range(), caps)?,
             Payload::ComponentTypeSection(r) => entries("component types", r.count(), r.range(), caps)?,
-            Payload::ComponentCanonicalSection(r) => {
-                entries("canonical functions", r.count(), r.range(), caps)?
+            Payload::ComponentCanonicalSection(reader) => {
+                entries("canonical functions", reader.count(), reader.range(), caps)?;
+                for function in reader.into_iter_with_offsets() {
+                    let (offset, function) = function?;
+                    asynchronous::canonical(&function, offset as u64)?;
+                }
             }
             Payload::InstanceSection(reader) => {
                 entries("instances", reader.count(), reader.range(), caps)?;
@@ -189,7 +194,11 @@ pub fn scan(bytes: &[u8], caps: &Caps) -> Result<Seen, Refusal> {
             Payload::ComponentImportSection(reader) => {
                 entries("imports", reader.count(), reader.range(), caps)?;
                 for import in reader {
-                    if let ComponentTypeRef::Component(_) = import?.ty {
+                    let import = import?;
+                    if frames.len() == 1 {
+                        asynchronous::import(import.name.name)?;
+                    }
+                    if let ComponentTypeRef::Component(_) = import.ty {
                         return Err(hidden("imports a component"));
                     }
                 }

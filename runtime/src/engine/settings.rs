@@ -28,15 +28,12 @@ const CORE_FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
 /// Largest image of a memory that is mostly empty; a dense one may be larger.
 const MAX_SPARSE_IMAGE: u64 = 1 << 20;
 
-/// Stacks for each task on the concurrent engine: its async subtasks need one each.
-const STACKS_PER_CONCURRENT_TASK: u32 = 64;
-
 /// Which of the two engines a component runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavour {
     /// Without the async component model: four times less overhead for each task.
     Plain,
-    /// With it, for the components that need it (JavaScript built with QuickJS, say).
+    /// With it, for the components that need a little of it (JavaScript built with QuickJS, say).
     Concurrent,
 }
 
@@ -106,16 +103,13 @@ pub fn runner(flavour: Flavour, instances: u32) -> Config {
 
     let mode = crate::limits::Mode::Dev;
     let most = |budget: Budget| u32::try_from(budget.bounds(mode).max).unwrap_or(u32::MAX);
-    let stacks = match flavour {
-        Flavour::Plain => instances,
-        Flavour::Concurrent => instances.saturating_mul(STACKS_PER_CONCURRENT_TASK),
-    };
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(most(Budget::Instances)))
         .total_memories(instances.saturating_mul(most(Budget::Memories)))
         .total_tables(instances.saturating_mul(most(Budget::Tables)))
-        .total_stacks(stacks)
+        // One for each: subtasks, which have stacks of their own, are refused by the pre-scan.
+        .total_stacks(instances)
         .max_component_instance_size(MAX_INSTANCE_METADATA)
         .max_core_instance_size(MAX_INSTANCE_METADATA)
         .max_core_instances_per_component(CORE_INSTANCES)

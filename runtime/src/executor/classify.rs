@@ -166,7 +166,7 @@ impl Scene<'_> {
             return self.handles_full();
         }
         if let Some(pool) = error.downcast_ref::<PoolConcurrencyLimitError>() {
-            // A permit is held for every store; only async subtasks, which need stacks, can get here.
+            // A permit is held for every store, so nobody should get here.
             return Failure::new(FailureKind::HostError, format!("the engine's pool is exhausted: {pool}"));
         }
         // The cause alone: the chain above it holds a backtrace, whose names the guest chose.

@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::store::Ctx;
 use crate::bindings::TaskPre;
-use crate::engine::{Code, Component, Refusal};
+use crate::engine::{Code, Component, Refusal, WASI_0_3, is_wasi_0_3};
 use crate::task::Capability;
 
 /// The interface a command exports; any 0.2 version will do.
@@ -100,6 +100,12 @@ fn kind(component: &Component) -> Result<Kind, Refusal> {
     let mut command = false;
     for (name, item) in ty.exports(engine) {
         match (name, item.ty) {
+            ("run", ComponentItem::ComponentFunc(run)) if run.async_() => {
+                return Err(Refusal::new(
+                    Code::TypeMismatch,
+                    format!("`run` is an asynchronous function: {WASI_0_3}"),
+                ));
+            }
             ("run", ComponentItem::ComponentFunc(run)) if is_run(&run) => return Ok(Kind::Task),
             ("run", ComponentItem::ComponentFunc(_)) => {
                 return Err(Refusal::new(
@@ -120,6 +126,10 @@ fn kind(component: &Component) -> Result<Kind, Refusal> {
     if command {
         return Ok(Kind::Command);
     }
+    if let Some((name, _)) = ty.exports(engine).find(|(name, _)| is_wasi_0_3(name)) {
+        let message = format!("the component exports `{name}`: {WASI_0_3}");
+        return Err(Refusal::new(Code::MissingExport, message));
+    }
     Err(Refusal::new(
         Code::MissingExport,
         "the component exports neither `run` (world `task` of omnimind:runtime) nor `wasi:cli/run@0.2.x` (a command)",
@@ -133,8 +143,7 @@ fn is_run(func: &ComponentFunc) -> bool {
     let ([input], [Type::Result(result)]) = (&*params, &*results) else {
         return false;
     };
-    !func.async_()
-        && is_bytes(input)
+    is_bytes(input)
         && result.ok().is_some_and(|ok| is_bytes(&ok))
         && matches!(result.err(), Some(Type::String))
 }
