@@ -8,12 +8,15 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cargo::{self, Metadata};
-use crate::guests::source::Digest;
+use crate::guests::{self, source::Digest};
 use crate::layout::Layout;
 
 /// Files and directories of the checkout that go with the binary.
 const BESIDE: [&str; 8] =
     ["README.md", "LICENSE", "CHANGELOG.md", "docs", "config", "wit", "clients", "guest-tasks/prebuilt"];
+
+/// Guests that the binary looks for in `interpreters/` beside it.
+const INTERPRETERS: [&str; 2] = ["python-run", "js-run"];
 
 /// Builds the binary and packs it: `<target dir>/dist/omnimind-VERSION-ARCH-OS.tar.gz`, and `.sha256` beside it.
 pub fn run(layout: &Layout) -> Result<()> {
@@ -35,6 +38,12 @@ pub fn run(layout: &Layout) -> Result<()> {
     cargo::run(Command::new("strip").arg(&binary)).context("strip is part of binutils")?;
     for path in BESIDE {
         copy(&layout.root.join(path), &dir.join(path)).with_context(|| path.to_owned())?;
+    }
+    let missing = guests::run(layout, &guests::Args::only(&INTERPRETERS))?;
+    anyhow::ensure!(missing.is_empty(), "an interpreter could not be built: {missing:?}");
+    for interpreter in INTERPRETERS {
+        let file = format!("{interpreter}.wasm");
+        copy(&layout.guests().join(&file), &dir.join("interpreters").join(&file)).with_context(|| file)?;
     }
 
     let archive = dist.join(format!("{name}.tar.gz"));

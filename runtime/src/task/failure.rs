@@ -115,7 +115,8 @@ pub struct Failure {
     /// The exit code of a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// One sentence. Guest text in it is escaped and cut to 4 KiB.
+    /// One sentence; or, where the guest's language printed why it gave up, that with its stack. Guest text in it
+    /// is escaped and cut to 4 KiB.
     pub message: String,
     /// Innermost first, at most 20 frames; function names where the component has them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]

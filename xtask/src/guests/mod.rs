@@ -40,6 +40,11 @@ impl Args {
         Args { check: true, ..Args::default() }
     }
 
+    /// What `dist` asks for.
+    pub fn only(names: &[&str]) -> Args {
+        Args { only: names.iter().map(|name| (*name).to_owned()).collect(), ..Args::default() }
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
