@@ -81,9 +81,14 @@ mod tests {
         for length in 0..GOOD.len() {
             assert_eq!(Line::parse(&GOOD.as_bytes()[..length]), None, "{length} bytes");
         }
-        for (from, to) in
-            [("304", "0304"), ("304", "600"), ("304", "099"), ("304", "99"), ("-", "12345678901"), ("7", "7 ")]
-        {
+        for (from, to) in [
+            ("304", "0304"),
+            ("304", "600"),
+            ("304", "099"),
+            ("304", "99"),
+            ("-", "12345678901"),
+            ("7", "7 "),
+        ] {
             let (begin, end) = GOOD.rsplit_once(from).unwrap();
             assert_eq!(Line::parse(format!("{begin}{to}{end}").as_bytes()), None, "{from} as {to}");
         }
