@@ -1,5 +1,5 @@
 // Counts the words of a text: how many, how many different ones, and the five most frequent. A word is made of letters
-// and digits, where every byte beyond ASCII counts as a letter.
+// and digits, where every byte beyond ASCII counts as a letter; whether the text is UTF-8 is not looked at.
 //
 // The task's input is standard input, its output standard output, its log standard error.
 

@@ -1,0 +1,3 @@
+module log-report-go
+
+go 1.24
