@@ -112,7 +112,9 @@ fn a_go_program_runs_as_it_does_elsewhere() {
     assert_eq!((outcome.failure().kind, outcome.failure().exit_code), (FailureKind::GuestError, Some(1)));
     let log = String::from_utf8_lossy(&outcome.log.head).into_owned();
     assert!(log.contains("assignment to entry in nil map") && log.contains("main.main()"), "{log}");
-    // Too little memory for what it wants to keep: Go says so, and nothing is overwritten on the way.
+    // Too little memory for what it wants to keep: Go says so and exits.
     let outcome = run(&program, &["work"]).limit("memory_bytes", 64 << 20).execute();
-    assert_eq!(outcome.failure().kind, FailureKind::MemoryLimit, "{outcome:?}");
+    assert_eq!(outcome.failure().kind, FailureKind::GuestError, "{outcome:?}");
+    let log = String::from_utf8_lossy(&outcome.log.head).into_owned();
+    assert!(log.contains("fatal error: out of memory"), "{log}");
 }

@@ -37,6 +37,7 @@ pub fn to_component(module: &[u8]) -> Result<(Vec<u8>, Option<Adapted>), Refusal
              `wasi_snapshot_preview1`); build a component, or a command for wasm32-wasip1",
         ));
     }
+    // Looked for in every module: what tells that one is Go's is taken away by tools that strip.
     let with_gap;
     let module = match go::with_gap(module) {
         Ok(made) => {
