@@ -161,8 +161,12 @@ fn other_versions_and_names_are_still_told_what_is_offered() {
 #[test]
 fn waitable_sets_are_handles() {
     Run::hostile("waitable-sets").units(100).limit("handles", 100).execute().output();
-    let over = Run::hostile("waitable-sets").units(102).limit("handles", 100).execute();
+    let over = Run::hostile("waitable-sets").units(101).limit("handles", 100).execute();
     assert_stopped(&over, FailureKind::HandleLimit, "handles");
+    // What the engine itself needs for a call is no handle of the guest's.
+    Run::hostile("waitable-sets").units(0).limit("handles", 0).execute().output();
+    crate::limits::concurrent("composed").input("text").limit("handles", 0).execute().output();
+    crate::limits::concurrent("handles").units(100).limit("handles", 100).execute().output();
     assert_stopped(&Run::hostile("waitable-sets").execute(), FailureKind::HandleLimit, "handles");
 }
 

@@ -17,6 +17,10 @@ const HOST_CALL_CARRY: u64 = 128 << 20;
 /// What a byte that is carried may cost the host: text in another encoding becomes longer, in a buffer that grows.
 const COST_OF_CARRY: u64 = 3;
 
+/// Entries that calls take in the concurrent engine's table beside the handles: three for each component that is
+/// entered, of which the pre-scan lets no more than 256 be.
+const ENTRIES_OF_CALLS: usize = 3 * 256;
+
 /// Room beside the output itself in what `run` returns.
 const RESULT_OVERHEAD: u64 = 64 << 10;
 
@@ -97,11 +101,13 @@ pub(super) fn new(engine: &wasmtime::Engine, ctx: Ctx, control: Control) -> wasm
     // memory_bytes, memories, table_elements, tables, instances
     store.limiter(|ctx| &mut ctx.limiter);
     // handles
-    let handles = usize::try_from(limits.get(Budget::Handles))?;
-    store.set_max_component_handles(handles);
+    let mut handles = usize::try_from(limits.get(Budget::Handles))?;
     if let Some(table) = store.concurrent_resource_table() {
-        table.set_max_capacity(handles);
+        table.set_max_capacity(handles.saturating_add(ENTRIES_OF_CALLS));
+        // The thread that `run` is called on is one there.
+        handles = handles.saturating_add(1);
     }
+    store.set_max_component_handles(handles);
     // host_calls, host_call_bytes, output_bytes
     store.call_hook(move |store, hook| boundary(store, hook, &ledger));
     Ok(store)
