@@ -38,7 +38,14 @@ pub fn find(layout: &Layout) -> Result<Vec<Sample>> {
             .strip_prefix(&layout.root)
             .with_context(|| format!("{} lies outside the checkout", package.manifest_path.display()))?;
         let directory = directory.to_str().context("a guest's path is not UTF-8")?;
-        let paths = [directory, "guest-tasks/sdk", "guest-tasks/Cargo.toml", "guest-tasks/Cargo.lock", "wit"];
+        let paths = [
+            directory,
+            "guest-tasks/sdk",
+            "guest-tasks/wasi",
+            "guest-tasks/Cargo.toml",
+            "guest-tasks/Cargo.lock",
+            "wit",
+        ];
         samples.push(Sample {
             sources: Digest::of_files(&layout.root, &paths)?,
             name: package.name,
