@@ -34,6 +34,7 @@ mod http_wire;
 mod interruptions;
 mod io_failures;
 mod isolation;
+mod languages;
 mod left_behind;
 mod levers;
 mod limits;

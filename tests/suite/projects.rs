@@ -45,6 +45,47 @@ fn fails(output: &Output, code: i32, says: &str) {
     assert!(text(&output.stderr).contains(says), "`{says}` is not in: {}", text(&output.stderr));
 }
 
+/// A file of the template, a text in it, a mistake to put in its place, and what of it the failure says.
+fn mistake(language: &str) -> (&'static str, &'static str, &'static str, &'static [&'static str]) {
+    match language {
+        "rust" => (
+            "src/lib.rs",
+            "let unique = counts.len();",
+            "let unique = [counts.len()][lines.len() + 1];",
+            &["thread 'main' panicked at src/lib.rs:", "index out of bounds: the len is 1"],
+        ),
+        "python" => (
+            "app.py",
+            "lines = text.splitlines()",
+            "lines = text.splitlines() + 1",
+            &[
+                "Traceback (most recent call last):",
+                "app.py\", line ",
+                "in run",
+                "TypeError: can only concatenate",
+            ],
+        ),
+        "javascript" => (
+            "app.js",
+            "const counts = new Map();",
+            "const counts = new Map(); null.size;",
+            &["TypeError: cannot read property 'size' of null", "\n    at "],
+        ),
+        "go" => (
+            "main.go",
+            "counts := map[string]int{}",
+            "var counts map[string]int",
+            &["panic: assignment to entry in nil map", "goroutine 1", "main.count", "main.go:"],
+        ),
+        _ => (
+            "main.c",
+            "int main(void) {",
+            "int main(void) {\n    fputs(\"no such column\\n\", stderr);\n    return 3;",
+            &["the last lines of its log:\nno such column"],
+        ),
+    }
+}
+
 /// From an empty folder to a result on a server.
 fn from_nothing(language: &str, probe: &str) {
     if !has_tool(probe) {
@@ -68,6 +109,21 @@ fn from_nothing(language: &str, probe: &str) {
     // It says of itself what its manifest says.
     let about = server.get("/api/components/first-one").json();
     assert!(about["description"].as_str().is_some_and(|text| !text.is_empty()), "{about}");
+    // A mistake in its source is read from the failure.
+    let (file, right, wrong, says) = mistake(language);
+    let source = dir.join("first-one").join(file);
+    let text = std::fs::read_to_string(&source).expect("the template's");
+    assert!(text.contains(right), "{right} is not in {text}");
+    std::fs::write(&source, text.replacen(right, wrong, 1)).expect("written");
+    works(&in_dir("build first-one"));
+    let output = in_dir("run first-one/first-one.wasm --input @first-one/input.txt --json");
+    assert_eq!(output.status.code(), Some(1));
+    let record: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let message = record["failure"]["message"].as_str().expect("text");
+    for said in says {
+        assert!(message.contains(said), "{said} is not in: {record}");
+    }
+
     // What is there is not overwritten.
     fails(&in_dir(&format!("new first-one --lang {language}")), 2, "not there yet");
     std::fs::remove_dir_all(&dir).expect("it is ours");
