@@ -68,7 +68,7 @@ fn round(args: &Args, sandbox: &Sandbox, limits: &Limits, seen: &Snapshot) -> Re
         let prepared = sandbox.prepare(bytes).await.map_err(|refusal| build::refused(&output, &refusal))?;
         let journal = Arc::new(TerminalJournal::default());
         let mut job =
-            Job::new(TaskId::generate(), prepared, input, limits.clone(), journal).map_err(Failed::usage)?;
+            Job::new(TaskId::generate(), prepared, input, *limits, journal).map_err(Failed::usage)?;
         job.args.clone_from(&args.work.args);
         job.env.clone_from(&args.work.env);
         job.deterministic = args.work.deterministic;
