@@ -131,6 +131,8 @@ mod tests {
             let why = parse(text).expect_err(text);
             assert!(why.contains(said), "{text:?}: {why}");
         }
-        assert!(parse(&"[".repeat(1000)).expect_err("deep").contains("levels"));
+        let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+        assert!(parse(&deep).expect_err("deep").contains("levels"));
+        parse(&"[".repeat(100_000)).expect_err("deeper");
     }
 }
