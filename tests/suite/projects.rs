@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use omnimind_tests::languages::{data_dir_with_artefacts, has_tool, server, shell};
 use omnimind_tests::server::{eventually, scratch};
@@ -95,28 +96,28 @@ fn from_nothing(language: &str, probe: &str) {
     let dir = scratch(&format!("new-{language}"));
     std::fs::create_dir_all(&dir).expect("a directory");
     let in_dir = |words: &str| omnimind(&dir, &server.data_dir, words);
-    works(&in_dir(&format!("new first-one --lang {language}")));
-    let told = works(&in_dir("build first-one"));
+    works(&in_dir(&format!("new first_One-2 --lang {language}")));
+    let told = works(&in_dir("build first_One-2"));
     let kind = if matches!(language, "go" | "c") { "command" } else { "task" };
     assert!(told.contains(&format!("kind          {kind}")) && told.contains("capabilities  none"), "{told}");
-    let here = works(&in_dir("run first-one/first-one.wasm --input @first-one/input.txt"));
-    works(&in_dir("component push first-one/first-one.wasm"));
-    let there = works(&in_dir("task submit first-one --input @first-one/input.txt --wait"));
+    let here = works(&in_dir("run first_One-2/first_One-2.wasm --input @first_One-2/input.txt"));
+    works(&in_dir("component push first_One-2/first_One-2.wasm"));
+    let there = works(&in_dir("task submit first_One-2 --input @first_One-2/input.txt --wait"));
     assert_eq!(here, there);
     let found: Value = serde_json::from_str(&here).unwrap_or_else(|error| panic!("{error}: {here}"));
     assert!(found.as_object().is_some_and(|found| !found.is_empty()), "{found}");
 
     // It says of itself what its manifest says.
-    let about = server.get("/api/components/first-one").json();
+    let about = server.get("/api/components/first_One-2").json();
     assert!(about["description"].as_str().is_some_and(|text| !text.is_empty()), "{about}");
     // A mistake in its source is read from the failure.
     let (file, right, wrong, says) = mistake(language);
-    let source = dir.join("first-one").join(file);
+    let source = dir.join("first_One-2").join(file);
     let text = std::fs::read_to_string(&source).expect("the template's");
     assert!(text.contains(right), "{right} is not in {text}");
     std::fs::write(&source, text.replacen(right, wrong, 1)).expect("written");
-    works(&in_dir("build first-one"));
-    let output = in_dir("run first-one/first-one.wasm --input @first-one/input.txt --json");
+    works(&in_dir("build first_One-2"));
+    let output = in_dir("run first_One-2/first_One-2.wasm --input @first_One-2/input.txt --json");
     assert_eq!(output.status.code(), Some(1));
     let record: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let message = record["failure"]["message"].as_str().expect("text");
@@ -125,7 +126,7 @@ fn from_nothing(language: &str, probe: &str) {
     }
 
     // What is there is not overwritten.
-    fails(&in_dir(&format!("new first-one --lang {language}")), 2, "not there yet");
+    fails(&in_dir(&format!("new first_One-2 --lang {language}")), 2, "not there yet");
     std::fs::remove_dir_all(&dir).expect("it is ours");
 }
 
@@ -214,6 +215,7 @@ fn mistakes_are_told_with_their_way_out() {
         2,
         "gone.wasm: the build made no such file",
     );
+    fails(&manifest("name: a\nbuild: [\"true\"]\nartifact: a.wasm\n"), 2, "is what omnimind writes");
     fails(&manifest("name: a\nbuild: [\"echo text > a.txt\"]\nartifact: a.txt\n"), 3, "component_invalid");
     fails(&omnimind(&dir, &data_dir, "build ./nowhere"), 2, "omnimind new");
     for name in ["../up", "Upper", "1st", "a.b", "a/b", "''"] {
@@ -235,7 +237,7 @@ fn a_missing_tool_is_named_with_the_command_that_gets_it() {
         ("go", "go is missing"),
         ("c", "ziglang"),
     ] {
-        let manifest = format!("name: a\nlanguage: {language}\nbuild: [make]\nartifact: a.wasm\n");
+        let manifest = format!("name: a\nlanguage: {language}\nbuild: [make]\nartifact: b.wasm\n");
         std::fs::write(dir.join("component.yaml"), manifest).expect("written");
         // A PATH with a shell and nothing else.
         let bin = dir.join("bin");
@@ -291,12 +293,24 @@ fn watch_runs_it_again_after_a_change_and_ends_what_still_runs() {
     project(&dir, "hostile/trap-unreachable", "input: in.txt\n");
     hear(&["failed after", "trap", "waiting for a change"]);
     // One that never ends is ended by the next change.
-    std::fs::write(dir.join("in.txt"), "1000000000000").expect("written");
-    project(&dir, "hostile/spin", "input: in.txt\n");
-    hear(&["built"]);
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    std::fs::write(dir.join("forever.txt"), "1000000000000").expect("written");
+    hear(&["waiting for a change"]);
+    project(&dir, "hostile/spin", "input: forever.txt\n");
+    hear(&["spin.wasm", "built"]);
+    std::thread::sleep(Duration::from_millis(700));
     project(&dir, "hostile/echo", "input: in.txt\n");
     hear(&["cancelled after", "completed in", "waiting for a change"]);
+    // What builds write is no change, wherever they write it: from the second time on.
+    let manifest = std::fs::read_to_string(dir.join("component.yaml")).expect("written");
+    let manifest = manifest.replace("build:\n", "build:\n  - date +%N > generated.h\n");
+    std::fs::write(dir.join("component.yaml"), manifest).expect("written");
+    hear(&["generated.h", "waiting for a change"]);
+    std::thread::sleep(Duration::from_secs(3));
+    said.lock().expect("no panic").clear();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(*said.lock().expect("no panic"), "");
+    std::fs::write(dir.join("in.txt"), "three").expect("written");
+    hear(&["three", "completed in", "waiting for a change"]);
     watching.kill().expect("it runs");
     watching.wait().expect("it ends");
     std::fs::remove_dir_all(&dir).expect("it is ours");

@@ -101,6 +101,55 @@ fn a_component_of_the_tenants_own_stands_in_for_an_interpreter() {
 }
 
 #[test]
+fn who_asks_for_an_interpreter_at_once_waits_for_one_reading_of_it() {
+    if !has_guest("js-run") {
+        return;
+    }
+    let server = server();
+    let task = json!({"component": "js-run", "input": {"source": "console.log(1)"}});
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..100).map(|_| scope.spawn(|| server.post("/api/tasks/", &task).status)).collect();
+        asking.into_iter().map(|asking| asking.join().expect("no panic")).collect()
+    });
+    // More than may wait for a compilation.
+    assert!(statuses.iter().all(|status| *status == 202), "{statuses:?}");
+}
+
+#[test]
+fn an_interpreter_does_not_take_the_name_of_what_was_pushed_while_it_was_compiled() {
+    if !has_guest("js-run") {
+        return;
+    }
+    // The interpreter is not compiled yet, which takes seconds; the other one is.
+    let server = Server::start();
+    server.push("hostile/echo");
+    let task = json!({"component": "js-run", "input": {"source": "console.log(1)"}});
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| server.run(&task));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let pushed =
+            server.request("POST", "/api/components/?name=js-run").wasm(&guest("hostile/echo")).send();
+        assert_eq!(pushed.status, 200, "{pushed:?}");
+        let ran = asking.join().expect("no panic");
+        assert_eq!(ran["digest"], pushed.json()["digest"], "{ran}");
+    });
+    assert!(server.get("/api/components/js-run").json().get("shipped").is_none());
+}
+
+#[test]
+fn an_interpreter_stays_one_whatever_else_its_bytes_are_called() {
+    if !has_guest("js-run") {
+        return;
+    }
+    let server = server();
+    assert_eq!(server.get("/api/components/js-run").json()["shipped"], true);
+    let pushed = server.request("POST", "/api/components/?name=mine").wasm(&guest("js-run")).send();
+    assert_eq!(pushed.status, 200, "{pushed:?}");
+    assert_eq!(server.get("/api/components/js-run").json()["shipped"], true);
+}
+
+#[test]
 fn a_later_release_takes_the_place_of_what_came_with_an_earlier_one() {
     let data_dir = scratch("releases");
     let release = |guest: &str| {
@@ -177,6 +226,25 @@ fn a_script_runs_from_the_command_line() {
             let output = omnimind(&data_dir, &[&["run", &says], &args[..]].concat());
             assert!(is.contains(&&*text(&output.stdout)), "{args:?}: {}", text(&output.stdout));
         }
+        // It gets there as it is written, however deep.
+        let exact = match extension {
+            "py" => "import sys\nprint(sys.stdin.read(), end='')",
+            _ => "console.log(Object.keys(input).join(), input.z.length)",
+        };
+        let (exact, deep) = (write("exact", exact), format!("{}{}", "[".repeat(100), "]".repeat(100)));
+        let input = format!(r#"{{"z":{deep},"b":12345678901234567890123,"a":1}}"#);
+        let output = omnimind(&data_dir, &["run", &exact, "--input", &input]);
+        let said = text(&output.stdout);
+        match extension {
+            "py" => {
+                assert!(said.contains("12345678901234567890123") && said.starts_with(r#"{"z""#), "{said}")
+            }
+            _ => assert_eq!(said, "z,b,a 1\n", "{}", text(&output.stderr)),
+        }
+        let deeper = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        let output = omnimind(&data_dir, &["run", &exact, "--input", &deeper]);
+        assert!(output.status.code().is_some_and(|code| code <= 4), "{}", text(&output.stderr));
+
         std::fs::write(data_dir.join("bytes"), b"\xff\xfe").expect("written");
         let output = omnimind(&data_dir, &["run", &says, "--input", "@bytes"]);
         assert_eq!(output.status.code(), Some(2));

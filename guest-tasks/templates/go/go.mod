@@ -1,3 +1,3 @@
-module {{name}}
+module guest/{{name}}
 
 go 1.24

@@ -1,7 +1,7 @@
 //! What `run` and `task submit` take alike: a component's file, an input, limits, words for a command.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
@@ -12,7 +12,7 @@ use crate::engine::{Code, Refusal, prescan};
 use crate::limits;
 
 /// What a task is given, besides its component.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Work {
     /// The input: JSON text, @FILE for a file's bytes, or - for standard input [default: empty]
     #[arg(long, value_name = "JSON|@FILE|-")]
@@ -45,6 +45,11 @@ impl Work {
         if self.input.is_none() && self.input_text.is_none() {
             self.input = file.map(|file| format!("@{}", file.display()));
         }
+    }
+
+    /// The file that the input is in.
+    pub fn input_file(&self) -> Option<PathBuf> {
+        self.input.as_ref()?.strip_prefix('@').map(PathBuf::from)
     }
 
     /// Whether the input was given as a text, whatever it looks like.

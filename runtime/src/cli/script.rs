@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Failed;
@@ -21,6 +21,14 @@ pub struct Script {
     pub interpreter: &'static Interpreter,
     name: String,
     source: String,
+}
+
+/// What the interpreters take. The input goes through as it is written: no digit and no order is lost.
+#[derive(Serialize)]
+struct Request<'a> {
+    name: &'a str,
+    source: &'a str,
+    input: &'a RawValue,
 }
 
 impl Script {
@@ -61,7 +69,7 @@ impl Script {
                 &text
             }
         };
-        let request = json!({"name": self.name, "source": self.source, "input": input});
-        Ok(serde_json::to_vec(&request)?.into())
+        let Script { name, source, .. } = self;
+        Ok(serde_json::to_vec(&Request { name, source, input })?.into())
     }
 }

@@ -4,9 +4,9 @@
 //! one of that tenant's components, compiled like any other; what a later release brings takes its place then.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Components, Error};
+use super::{Components, Error, Source};
 use crate::engine::{Code, Refusal};
 use crate::task::Digest;
 
@@ -23,8 +23,11 @@ pub struct Interpreter {
 pub const INTERPRETERS: [Interpreter; 2] =
     [Interpreter { name: "python-run", extension: "py" }, Interpreter { name: "js-run", extension: "js" }];
 
-/// Where they are, seen from the binary's directory: a release archive, an installation, cargo's target directory.
-const PLACES: [&str; 3] = ["interpreters", "../share/omnimind/interpreters", "../guests"];
+/// Where they are, seen from the binary's directory: a release archive, an installation.
+const PLACES: [&str; 2] = ["interpreters", "../share/omnimind/interpreters"];
+
+/// And from where cargo puts a binary.
+const BUILT: [(&str, &str); 2] = [("release", "../guests"), ("debug", "../guests")];
 
 impl Interpreter {
     /// The one that is called `name`.
@@ -49,7 +52,8 @@ impl Interpreter {
             None => {
                 let binary = std::env::current_exe().unwrap_or_default();
                 let beside = binary.parent().unwrap_or(Path::new("."));
-                PLACES.iter().map(|place| beside.join(place)).collect()
+                let built = BUILT.iter().filter(|(profile, _)| beside.ends_with(profile));
+                PLACES.iter().chain(built.map(|(_, place)| place)).map(|place| beside.join(place)).collect()
             }
         };
         let found = places.iter().map(|place| place.join(&file)).find(|path| path.is_file());
@@ -65,9 +69,14 @@ impl Interpreter {
     }
 }
 
-/// The digests of those that were read, by name.
+/// What this process knows of the files.
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<Vec<(&'static str, Digest)>>);
+pub(super) struct Shipped {
+    /// The digests of those that were read, by name.
+    digests: Mutex<Vec<(&'static str, Digest)>>,
+    /// Held while one is made ready: whoever else asks for it meanwhile waits, and holds nothing but that.
+    providing: tokio::sync::Mutex<()>,
+}
 
 impl Components {
     /// Sees that `reference` is one of `tenant`'s components, if it is the name of an interpreter: this release's,
@@ -77,41 +86,45 @@ impl Components {
     /// Its file is missing, or it cannot be kept.
     pub async fn provide(&self, tenant: &str, reference: &str) -> Result<(), Error> {
         let Some(interpreter) = Interpreter::named(reference) else { return Ok(()) };
-        let theirs = self.resolve(tenant, reference);
-        if theirs
-            .as_ref()
-            .is_some_and(|(digest, about)| !about.shipped || self.known.has(interpreter, *digest))
-        {
+        if self.has(tenant, interpreter) {
             return Ok(());
         }
-        let reading = |error| Refusal::internal("reading an interpreter", error);
+        let _providing = self.shipped.providing.lock().await;
+        if self.has(tenant, interpreter) {
+            return Ok(());
+        }
+        let theirs = self.resolve(tenant, reference).map(|(digest, _)| digest);
         let file = match interpreter.file(self.interpreters.as_deref()) {
             Ok(file) => file,
             // An older release's does, where this one's is gone.
             Err(_) if theirs.is_some() => return Ok(()),
             Err(refusal) => return Err(refusal.into()),
         };
+        let reading = |error| Refusal::internal("reading an interpreter", error);
         let read = tokio::task::spawn_blocking(move || {
             std::fs::read(file).map(|bytes| (Digest::of(&bytes), Arc::<[u8]>::from(bytes)))
         });
         let (digest, bytes) = read.await.map_err(|error| reading(error.into()))?.map_err(reading)?;
-        if theirs.is_none_or(|(theirs, _)| theirs != digest) {
-            self.keep(tenant, digest, bytes, Some(interpreter.name.to_owned()), None, true).await?;
+        if theirs != Some(digest) {
+            let (name, source) = (Some(interpreter.name.to_owned()), Source::Shipped { instead_of: theirs });
+            self.keep(tenant, digest, bytes, name, None, source).await?;
         }
-        self.known.note(interpreter, digest);
+        let mut digests = self.shipped.digests();
+        digests.retain(|(name, _)| *name != interpreter.name);
+        digests.push((interpreter.name, digest));
         Ok(())
+    }
+
+    /// Whether the name leads `tenant` to what it ought to: this release's, or one of their own.
+    fn has(&self, tenant: &str, interpreter: &Interpreter) -> bool {
+        self.resolve(tenant, interpreter.name).is_some_and(|(digest, about)| {
+            !about.shipped || self.shipped.digests().contains(&(interpreter.name, digest))
+        })
     }
 }
 
-impl Known {
-    fn has(&self, interpreter: &Interpreter, digest: Digest) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.contains(&(interpreter.name, digest))
-    }
-
-    fn note(&self, interpreter: &'static Interpreter, digest: Digest) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(name, _)| *name != interpreter.name);
-        known.push((interpreter.name, digest));
+impl Shipped {
+    fn digests(&self) -> MutexGuard<'_, Vec<(&'static str, Digest)>> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -103,6 +103,15 @@ struct Entry {
     names: BTreeSet<String>,
 }
 
+/// How a component comes.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// A tenant sent it.
+    Upload,
+    /// With omnimind. Its name is taken only where that leads nowhere, or still to what it is to replace.
+    Shipped { instead_of: Option<Digest> },
+}
+
 /// Every component of every tenant.
 pub struct Components {
     store: Arc<SqliteStore>,
@@ -117,7 +126,7 @@ pub struct Components {
     compilations: Mutex<LruCache<(String, Digest), Option<Refusal>>>,
     /// Where interpreters are, if that was configured.
     interpreters: Option<PathBuf>,
-    known: interpreters::Known,
+    shipped: interpreters::Shipped,
 }
 
 impl Components {
@@ -153,7 +162,7 @@ impl Components {
             compiling: Semaphore::new(MAX_COMPILING),
             compilations,
             interpreters,
-            known: interpreters::Known::default(),
+            shipped: interpreters::Shipped::default(),
         })
     }
 
@@ -170,7 +179,7 @@ impl Components {
         name: Option<String>,
         metadata: Option<Metadata>,
     ) -> Result<(Info, bool), Error> {
-        self.keep(tenant, digest, bytes, name, metadata, false).await
+        self.keep(tenant, digest, bytes, name, metadata, Source::Upload).await
     }
 
     async fn keep(
@@ -180,7 +189,7 @@ impl Components {
         bytes: Arc<[u8]>,
         name: Option<String>,
         metadata: Option<Metadata>,
-        shipped: bool,
+        source: Source,
     ) -> Result<(Info, bool), Error> {
         if let Some(info) = self.by_digest(tenant, digest)
             && metadata.is_none()
@@ -189,7 +198,19 @@ impl Components {
             return Ok((info, false));
         }
         let (component, interface) = self.inspect(bytes.clone()).await?;
-        let about = About { shipped, ..describe(&component, interface, &bytes, metadata)? };
+        let mut about = describe(&component, interface, &bytes, metadata)?;
+        let changing = self.changing.lock().await;
+        let known = self.by_digest(tenant, digest);
+        about.shipped = known.as_ref().is_some_and(|known| known.about.shipped);
+        if let (Source::Shipped { instead_of }, Some(name)) = (source, &name) {
+            // They may have uploaded one of their own while this one was compiled.
+            if let Some(theirs) = self.find(tenant, name).filter(|theirs| Some(theirs.digest) != instead_of) {
+                return Ok((theirs, false));
+            }
+            // What they said of the same bytes stays.
+            about = known.map_or(about, |known| (*known.about).clone());
+            about.shipped = true;
+        }
         let about = Arc::new(about);
         let created = jiff::Timestamp::now().as_millisecond();
         let stored = StoredComponent {
@@ -199,7 +220,6 @@ impl Components {
             names: name.iter().cloned().collect(),
             about: serde_json::to_string(&*about).unwrap_or_default(),
         };
-        let changing = self.changing.lock().await;
         let new = self.store.keep_component(stored, bytes).await?;
         let mut registry = self.registry_mut();
         registry.insert(tenant, digest, created, about);

@@ -30,7 +30,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A component on the server, by name or digest; or a file: what has a `/` in it or ends in .wasm,
-    /// or a script: what ends in .py or .js
+    /// or a script: what ends in .py or .js (a component of such a name is submitted by its digest)
     component: String,
 
     #[command(flatten)]

@@ -45,10 +45,11 @@ pub struct Args {
 pub fn run(args: &Args, config: &Config) -> Result<Exit, Failed> {
     let project = Project::load(&args.dir)?;
     let output = args.output.clone().unwrap_or_else(|| project.output());
-    let bytes = make(&project, &output)?;
+    let bytes = make(&project)?;
     let sandbox = Sandbox::new(config)?;
     let checked = sandbox.runtime.block_on(sandbox.inspect(bytes.clone()));
-    let (component, interface) = checked.map_err(|refusal| refused(&output, &refusal))?;
+    let (component, interface) = checked.map_err(|refusal| refused(&project, &refusal))?;
+    write(&output, &bytes)?;
     terminal::print(&told(&output, &bytes, &component, &interface)).map_err(Failed::runtime)?;
     let input =
         project.input.as_ref().map(|file| format!(" --input @{}", file.display())).unwrap_or_default();
@@ -58,12 +59,22 @@ pub fn run(args: &Args, config: &Config) -> Result<Exit, Failed> {
 }
 
 /// A component that this runtime does not take.
-pub fn refused(output: &Path, refusal: &Refusal) -> Failed {
-    Failed { exit: Exit::Refused, error: anyhow!("{} was built, and refused: {refusal}", output.display()) }
+pub fn refused(project: &Project, refusal: &Refusal) -> Failed {
+    let error = anyhow!("{} was built, and is refused: {refusal}", project.artifact.display());
+    Failed { exit: Exit::Refused, error }
 }
 
-/// Runs the toolchain, and writes the component, which then says of itself what the manifest says.
-pub fn make(project: &Project, output: &Path) -> Result<Arc<[u8]>, Failed> {
+/// Writes a component that was taken: the last one that was is there until then.
+pub fn write(output: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    let unfinished = output.with_extension("wasm.tmp");
+    std::fs::write(&unfinished, bytes)
+        .and_then(|()| std::fs::rename(&unfinished, output))
+        .with_context(|| output.display().to_string())
+        .map_err(Failed::usage)
+}
+
+/// Runs the toolchain; the component that it makes, which says of itself what the manifest says.
+pub fn make(project: &Project) -> Result<Arc<[u8]>, Failed> {
     look_for_tools(project)?;
     let begun = Instant::now();
     for command in &project.build {
@@ -85,14 +96,9 @@ pub fn make(project: &Project, output: &Path) -> Result<Arc<[u8]>, Failed> {
         );
         return Err(Failed::usage(error));
     }
-    let bytes = read_component(artifact)?.map_err(|refusal| refused(artifact, &refusal))?;
+    let bytes = read_component(artifact)?.map_err(|refusal| refused(project, &refusal))?;
     let bytes = Metadata::embed(&bytes, &project.metadata);
-    let unfinished = output.with_extension("wasm.tmp");
-    std::fs::write(&unfinished, &bytes)
-        .and_then(|()| std::fs::rename(&unfinished, output))
-        .with_context(|| output.display().to_string())
-        .map_err(Failed::usage)?;
-    note!("built {} in {:.1} s", output.display(), begun.elapsed().as_secs_f64());
+    note!("built in {:.1} s", begun.elapsed().as_secs_f64());
     Ok(bytes.into())
 }
 

@@ -97,6 +97,13 @@ impl Project {
         if build.is_empty() {
             bail!("build: at least one command, e.g. `- make`");
         }
+        if artifact.file_name().is_some_and(|file| *file == *format!("{name}.wasm"))
+            && dir.join(artifact).parent() == Some(dir)
+        {
+            bail!(
+                "artifact: `{name}.wasm` is what omnimind writes; let the build make another file, e.g. build/{name}.wasm"
+            );
+        }
         let metadata = manifest.metadata()?;
         Metadata::parse(&metadata).map_err(|refusal| anyhow!("{}", refusal.message))?;
         Ok(Project {
@@ -148,7 +155,7 @@ impl Manifest {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "name: a\nlanguage: c\nbuild: [make]\nartifact: a.wasm\n";
+    const GOOD: &str = "name: a\nlanguage: c\nbuild: [make]\nartifact: b.wasm\n";
 
     fn wrong(text: &str) -> String {
         format!("{:#}", Project::parse(Path::new("."), text).expect_err(text))
@@ -174,6 +181,7 @@ mod tests {
     fn mistakes_name_their_key() {
         for (text, said) in [
             ("", "invalid type: null"),
+            (&GOOD.replace("b.wasm", "a.wasm"), "artifact: `a.wasm` is what omnimind writes"),
             ("name: a\n", "missing field `build`"),
             (&format!("{GOOD}buidl: x\n"), "unknown field `buidl`"),
             (&GOOD.replace("[make]", "make"), "build: invalid type: string"),

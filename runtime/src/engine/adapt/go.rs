@@ -32,8 +32,10 @@ const GAP: u64 = 4;
 /// Pages that a 32-bit memory can have.
 const MAX_PAGES: u64 = 1 << 16;
 
-/// Most bytes from the beginning of memory to the end of the data that are looked through.
+/// Most bytes from the beginning of memory to the end of the data that are looked through; and as many for each
+/// byte of the module. Go leaves out no more than zeros.
 const MAX_IMAGE: usize = 256 << 20;
+const MAX_IMAGE_PER_BYTE: usize = 64;
 
 /// What `wit-component` calls the allocator that is for the adapter alone.
 const ALLOCATOR: &str = "cabi_realloc_adapter";
@@ -116,7 +118,7 @@ impl<'a> Module<'a> {
                 Payload::MemorySection(memories) if memories.count() == 1 => {
                     module.memory = memories.into_iter().next().transpose()?;
                 }
-                Payload::DataSection(segments) => match image(segments)? {
+                Payload::DataSection(segments) => match image(segments, bytes.len())? {
                     Some(image) => module.image = image,
                     None => return Ok(Err("the data has no fixed place in memory, or ends above 256 MiB")),
                 },
@@ -262,17 +264,19 @@ impl<'a> Module<'a> {
 }
 
 /// Memory as the data `segments` leave it; `None` where one has no constant place, or is too far up.
-fn image(segments: DataSectionReader<'_>) -> wasmparser::Result<Option<Vec<u8>>> {
+fn image(segments: DataSectionReader<'_>, module_bytes: usize) -> wasmparser::Result<Option<Vec<u8>>> {
+    let most = module_bytes.saturating_mul(MAX_IMAGE_PER_BYTE).min(MAX_IMAGE);
     let mut image = Vec::new();
     for segment in segments {
         let segment = segment?;
         let DataKind::Active { memory_index: 0, offset_expr } = segment.kind else { return Ok(None) };
-        let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? else {
+        let mut offset = offset_expr.get_operators_reader();
+        let (Operator::I32Const { value }, Operator::End) = (offset.read()?, offset.read()?) else {
             return Ok(None);
         };
         let from = value.cast_unsigned() as usize;
         let to = from.saturating_add(segment.data.len());
-        if to > MAX_IMAGE {
+        if to > most {
             return Ok(None);
         }
         if image.len() < to {
