@@ -232,7 +232,7 @@ fn a_missing_tool_is_named_with_the_command_that_gets_it() {
     std::fs::create_dir_all(&dir).expect("a directory");
     for (language, says) in [
         ("rust", "rustup target add wasm32-unknown-unknown"),
-        ("python", ".venv/bin/pip install -r requirements.txt"),
+        ("python", ".venv/bin/pip install componentize-py==0.25.1"),
         ("javascript", "npm install"),
         ("go", "go is missing"),
         ("c", "ziglang"),

@@ -8,7 +8,12 @@ export function task(run) {
   return (input) => {
     Math.random = seededRandom();
     try {
-      return run(input);
+      const output = run(input);
+      if (!(output instanceof Uint8Array)) {
+        const what = output instanceof Promise ? 'a promise, and nothing can be awaited here' : typeof output;
+        throw new TypeError(`the task returned ${what}; return a Uint8Array, e.g. encode(text)`);
+      }
+      return output;
     } catch (error) {
       // A thrown string, and nothing else, becomes the error of `run`.
       throw describe(error);

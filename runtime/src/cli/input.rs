@@ -98,7 +98,7 @@ impl Work {
 pub fn read_component(file: &Path) -> Result<Result<Arc<[u8]>, Refusal>, Failed> {
     let cap = prescan::Caps::default().bytes as u64;
     let unreadable = |error: std::io::Error| {
-        Failed::usage(anyhow!("{}: {error}; give the path of a .wasm file", file.display()))
+        Failed::usage(anyhow!("{}: {error}; give the path of a .wasm file or a script", file.display()))
     };
     let opened = std::fs::File::open(file).map_err(unreadable)?;
     let mut bytes = Vec::new();

@@ -24,7 +24,10 @@ use crate::task::FailureKind;
 const AFTER_HELP: &str = "\
 Begin with:
   omnimind demo
-Then, with a server of your own (a component is a .wasm file; docs/guests.md tells how to make one):
+A script, or a component of your own (docs/guests.md):
+  omnimind run script.py --input '[1, 2, 3]'
+  omnimind new shout --lang python
+With a server of your own:
   omnimind serve
 and in another terminal:
   omnimind component push guest-tasks/prebuilt/text-stats.wasm
@@ -45,7 +48,7 @@ struct Cli {
 enum Command {
     /// Show what this is, in half a minute: a server, tasks, and guests that are stopped
     Demo,
-    /// Run a component on an input, here and now, and print its output and receipt
+    /// Run a component or a script on an input, here and now, and print its output and receipt
     Run(run::Args),
     /// Write a small project to make a component of, in one of five languages
     New(project::new::Args),

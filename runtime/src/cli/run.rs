@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
     sandbox.runtime.block_on(async {
         let prepared = match sandbox.prepare(bytes).await {
             Ok(prepared) => prepared,
-            Err(refusal) => return refused(&refusal, args.json),
+            Err(refusal) => return refused(&is_no_component(&args.file, refusal), args.json),
         };
         let digest = prepared.component.digest;
         let task_id = TaskId::generate();
@@ -108,7 +108,7 @@ pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
         let limits_asked = args.work.limits.iter().cloned().collect();
         let begun = jiff::Timestamp::now();
         cancel_on_interrupt(job.control.clone());
-        let outcome = sandbox.executor.execute(job).await;
+        let outcome = sandbox.execute(job).await;
         terminal::print_tail(&outcome.log);
         let exit = exit(&outcome);
         if args.json {
@@ -119,6 +119,22 @@ pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
         }
         Ok(exit)
     })
+}
+
+/// What the file is not, in the words of who may have meant a script.
+fn is_no_component(file: &Path, refusal: Refusal) -> Refusal {
+    let named = file.extension().is_some_and(|extension| extension == "wasm");
+    match refusal.message.starts_with("not WebAssembly") && !named {
+        true => {
+            let message = format!(
+                "{}: {}; a script ends in .py or .js, and a project is built first",
+                file.display(),
+                refusal.message
+            );
+            Refusal { message, ..refusal }
+        }
+        false => refusal,
+    }
 }
 
 fn refused(refusal: &Refusal, json: bool) -> Result<Exit, Failed> {

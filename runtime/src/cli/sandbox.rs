@@ -1,21 +1,27 @@
 //! What `run`, `build` and `watch` run components in: the engines and the guests' threads, without a server.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use tokio::runtime::Runtime;
 
 use super::Failed;
+use super::terminal::note;
 use crate::config::Config;
 use crate::engine::{self, Component, Engines, Refusal};
-use crate::executor::{Executor, GuestThreads, Interface, Prepared};
+use crate::executor::{Executor, GuestThreads, Interface, Job, Prepared};
+use crate::task::Outcome;
+
+/// Until somebody at a terminal is told what is being waited for, and told again.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs one component at a time, here and now.
 pub struct Sandbox {
     /// Where everything asynchronous happens.
     pub runtime: Runtime,
-    /// Runs what is prepared.
-    pub executor: Executor,
+    executor: Executor,
     engines: Arc<Engines>,
     // Dropped last: a guest may still be ending.
     _guests: GuestThreads,
@@ -44,12 +50,24 @@ impl Sandbox {
         Ok(Sandbox { runtime, executor, engines, _guests: guests })
     }
 
+    /// Runs `job` to its end, and tells a terminal that it still runs.
+    pub async fn execute(&self, job: Job) -> Outcome {
+        while_waiting(self.executor.execute(job), |seconds| {
+            format!("still running after {seconds} s; Ctrl-C ends it")
+        })
+        .await
+    }
+
     /// A component ready to run: from the cache, or compiled now.
     ///
     /// # Errors
     /// What is wrong with it.
     pub async fn prepare(&self, bytes: Arc<[u8]>) -> Result<Arc<Prepared>, Refusal> {
-        self.executor.prepare(self.engines.component(bytes).await?)
+        let compiling = self.engines.component(bytes);
+        let component = while_waiting(compiling, |seconds| {
+            format!("compiling for {seconds} s, which is done once for these bytes")
+        });
+        self.executor.prepare(component.await?)
     }
 
     /// The same, but for the capabilities that it needs: these may be another server's.
@@ -57,11 +75,28 @@ impl Sandbox {
     /// # Errors
     /// What is wrong with it.
     pub async fn inspect(&self, bytes: Arc<[u8]>) -> Result<(Arc<Component>, Interface), Refusal> {
-        let component = self.engines.component(bytes).await?;
+        let compiling = self.engines.component(bytes);
+        let component = while_waiting(compiling, |seconds| format!("compiling for {seconds} s")).await?;
         let interface = Interface::of(&component)?;
         if interface.capabilities.is_empty() {
             self.executor.prepare(component.clone())?;
         }
         Ok((component, interface))
+    }
+}
+
+/// Waits for `work`, and says so now and then on a terminal.
+async fn while_waiting<T>(work: impl Future<Output = T>, said: impl Fn(u64) -> String) -> T {
+    let mut work = std::pin::pin!(work);
+    let (begun, terminal) = (Instant::now(), std::io::stderr().is_terminal());
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(PATIENCE) => {
+                if terminal {
+                    note!("… {}", said(begun.elapsed().as_secs()));
+                }
+            }
+        }
     }
 }

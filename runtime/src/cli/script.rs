@@ -45,6 +45,9 @@ impl Script {
         if source.len() as u64 > MAX_BYTES {
             return Err(wrong("larger than 8 MiB, the most that a script may be".to_owned()));
         }
+        if source.starts_with('\u{feff}') {
+            source.drain(..'\u{feff}'.len_utf8());
+        }
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Some(Script { interpreter, name, source }))
     }

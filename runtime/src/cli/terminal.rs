@@ -160,10 +160,9 @@ pub fn failure_text(failure: &Failure) -> String {
 
 /// The flag that would have let it pass, where one would.
 pub fn print_remedy(failure: &Failure) {
-    if let (Some(limit), Some(asked)) = (&failure.limit, failure.asked)
-        && failure.hint.as_ref().is_some_and(|hint| hint.contains("set limits."))
-    {
-        note!("      here: --limit {}={asked}", escape_guest_text(limit));
+    let remedy = failure.hint.as_ref().and_then(|hint| hint.split_once("set limits.")?.1.split_once(" to "));
+    if let Some((limit, asked)) = remedy {
+        note!("      here: --limit {}={}", escape_guest_text(limit), escape_guest_text(asked));
     }
 }
 

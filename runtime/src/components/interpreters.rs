@@ -38,7 +38,7 @@ impl Interpreter {
     /// The one that runs `script`.
     pub fn of(script: &Path) -> Option<&'static Interpreter> {
         let extension = script.extension()?;
-        INTERPRETERS.iter().find(|interpreter| extension == interpreter.extension)
+        INTERPRETERS.iter().find(|interpreter| extension.eq_ignore_ascii_case(interpreter.extension))
     }
 
     /// Its file: in `configured` if that is set, else at the first place beside the binary where it is.

@@ -287,7 +287,7 @@ impl Scene<'_> {
                 budget.display(asked)
             ),
             None => format!(
-                "it needs at least {}, limit {limit_text}, maximum {rule} {maximum}: set limits.{name} higher",
+                "it needs at least {}, limit {limit_text}, maximum {rule} {maximum}: set limits.{name} higher, or look for a loop that does not end",
                 budget.display(self.ledger.used(budget).max(limit.saturating_add(1)))
             ),
         }

@@ -10,6 +10,7 @@ wit_bindgen::generate!({
     default_bindings_module: "crate::omnimind",
 });
 
+#[allow(unused_imports)]
 pub use omnimind::runtime::task_context;
 use omnimind::runtime::types::Error;
 use wasi::cli::stderr::get_stderr;

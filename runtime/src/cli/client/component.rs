@@ -12,6 +12,7 @@ use super::super::terminal::{self, note};
 use super::connection::{Content, segment};
 use super::table::{self, age, short, shown, size};
 use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on};
+use crate::components::Interpreter;
 use crate::server::is_name;
 
 const AFTER_HELP: &str = after_help!(
@@ -125,6 +126,12 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failed> {
 
 async fn upload(connection: &Connection, push: Push) -> Result<Exit, Failed> {
     let Push { file, name, no_name, json } = push;
+    if Interpreter::of(&file).is_some() {
+        let file = file.display();
+        return Err(Failed::usage(anyhow!(
+            "{file} is a script, and not pushed: omnimind task submit {file}"
+        )));
+    }
     let bytes = read_component(&file)?
         .map_err(|refusal| Failed { exit: Exit::Refused, error: anyhow!("{refusal}") })?;
     let stem = file.file_stem().and_then(|stem| stem.to_str()).filter(|stem| is_name(stem));
@@ -238,8 +245,14 @@ pub fn unknown(connection: &Connection, reference: &str, failed: Failed) -> Fail
 async fn remove(connection: &Connection, references: &[String]) -> Result<Exit, Failed> {
     for reference in references {
         let reference = segment("component's name or digest", reference)?;
+        // A name takes the component with it, and so every other name: say which.
+        let known = connection.get(&["api", "components", reference], &[]).await;
+        let known = known.ok().and_then(|body| connection.parse::<Component>(&body).ok());
         connection.send(Method::DELETE, &["api", "components", reference], &[], None).await?;
-        note!("removed {}", shown(reference));
+        match known.filter(|known| known.names.len() > 1) {
+            Some(known) => note!("removed {}: {}", shown(short(&known.digest)), listed(&known.names)),
+            None => note!("removed {}", shown(reference)),
+        }
     }
     Ok(Exit::Completed)
 }

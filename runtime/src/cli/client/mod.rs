@@ -5,7 +5,7 @@
 
 pub mod attest;
 pub mod component;
-mod connection;
+pub mod connection;
 mod credentials;
 pub mod demo;
 mod error;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 
+use super::super::client::connection::quoted;
 use super::super::client::table::size;
 use super::super::input::read_component;
 use super::super::sandbox::Sandbox;
@@ -45,17 +46,28 @@ pub struct Args {
 pub fn run(args: &Args, config: &Config) -> Result<Exit, Failed> {
     let project = Project::load(&args.dir)?;
     let output = args.output.clone().unwrap_or_else(|| project.output());
-    let bytes = make(&project)?;
-    let sandbox = Sandbox::new(config)?;
-    let checked = sandbox.runtime.block_on(sandbox.inspect(bytes.clone()));
-    let (component, interface) = checked.map_err(|refusal| refused(&project, &refusal))?;
+    let built = checked(&project, config).inspect_err(|_| {
+        if output.exists() {
+            note!("{} is still that of the last build", output.display());
+        }
+    });
+    let (bytes, component, interface) = built?;
     write(&output, &bytes)?;
     terminal::print(&told(&output, &bytes, &component, &interface)).map_err(Failed::runtime)?;
-    let input =
-        project.input.as_ref().map(|file| format!(" --input @{}", file.display())).unwrap_or_default();
-    note!("run it:  omnimind run {}{input}", output.display());
-    note!("push it: omnimind component push {}", output.display());
+    let file = quoted(&output.to_string_lossy());
+    let input = project.input.as_ref().filter(|input| input.is_file());
+    let input = input.map(|input| format!(" --input {}", quoted(&format!("@{}", input.display()))));
+    note!("run it:  omnimind run {file}{}", input.unwrap_or_default());
+    note!("push it: omnimind component push {file}");
     Ok(Exit::Completed)
+}
+
+fn checked(project: &Project, config: &Config) -> Result<(Arc<[u8]>, Arc<Component>, Interface), Failed> {
+    let bytes = make(project)?;
+    let sandbox = Sandbox::new(config)?;
+    let checked = sandbox.runtime.block_on(sandbox.inspect(bytes.clone()));
+    let (component, interface) = checked.map_err(|refusal| refused(project, &refusal))?;
+    Ok((bytes, component, interface))
 }
 
 /// A component that this runtime does not take.
@@ -81,6 +93,8 @@ pub fn make(project: &Project) -> Result<Arc<[u8]>, Failed> {
         note!("$ {command}");
         let mut shell = shell(&project.dir, command);
         // What tools print is for people: standard output has what the component is.
+        // A tool's own stack buries what it says of the source.
+        shell.env("RUST_BACKTRACE", "0");
         let status = shell.stdin(Stdio::null()).stdout(std::io::stderr()).status();
         let status = status.context("cannot start sh").map_err(Failed::runtime)?;
         if !status.success() {
@@ -107,10 +121,9 @@ fn look_for_tools(project: &Project) -> Result<(), Failed> {
     if missing.is_empty() {
         return Ok(());
     }
-    let dir = project.dir.display();
     let tools: String =
-        missing.iter().map(|(name, install)| format!("\n  {name} is missing; in {dir}: {install}")).collect();
-    Err(Failed::usage(anyhow!("the project cannot be built here yet{tools}")))
+        missing.iter().map(|(name, install)| format!("\n  {name} is missing: {install}")).collect();
+    Err(Failed::usage(anyhow!("the project cannot be built here yet; in its directory:{tools}")))
 }
 
 /// What a person wants to know of a component.

@@ -83,6 +83,9 @@ impl Project {
 
     fn parse(dir: &Path, text: &str) -> anyhow::Result<Project> {
         let value = yaml::parse(text).map_err(anyhow::Error::msg)?;
+        if value.is_null() {
+            bail!("it is empty; omnimind new NAME --lang LANGUAGE writes one to begin with");
+        }
         let manifest: Manifest = serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             match path.as_str() {
@@ -105,7 +108,12 @@ impl Project {
             );
         }
         let metadata = manifest.metadata()?;
-        Metadata::parse(&metadata).map_err(|refusal| anyhow!("{}", refusal.message))?;
+        // Its place is one in a JSON that nobody wrote.
+        Metadata::parse(&metadata).map_err(|refusal| {
+            let said =
+                refusal.message.rsplit_once(" at line ").map_or(refusal.message.as_str(), |(said, _)| said);
+            anyhow!("{}", said.trim_start_matches("omnimind:component: "))
+        })?;
         Ok(Project {
             dir: dir.to_owned(),
             name: name.clone(),
@@ -180,7 +188,7 @@ mod tests {
     #[test]
     fn mistakes_name_their_key() {
         for (text, said) in [
-            ("", "invalid type: null"),
+            ("", "it is empty"),
             (&GOOD.replace("b.wasm", "a.wasm"), "artifact: `a.wasm` is what omnimind writes"),
             ("name: a\n", "missing field `build`"),
             (&format!("{GOOD}buidl: x\n"), "unknown field `buidl`"),

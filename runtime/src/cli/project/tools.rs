@@ -43,10 +43,14 @@ const RUST_STD: Tool = Tool {
     probe: r#"ls "$("${RUSTC:-rustc}" --print=target-libdir --target wasm32-unknown-unknown)"/libstd-*.rlib"#,
     install: "rustup target add wasm32-unknown-unknown",
 };
+const PYTHON: Tool =
+    Tool { name: "python3", probe: "python3 --version", install: "sudo apt install python3-venv" };
+const NODE: Tool =
+    Tool { name: "node", probe: "node --version && npm --version", install: "sudo apt install npm" };
 const COMPONENTIZE_PY: Tool = Tool {
     name: "componentize-py",
     probe: "componentize-py --version",
-    install: "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
+    install: "python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1",
 };
 const JCO: Tool = Tool { name: "jco", probe: "jco --version", install: "npm install" };
 const GO: Tool = Tool {
@@ -75,10 +79,10 @@ impl Language {
     fn tools(self) -> &'static [Tool] {
         match self {
             Language::Rust => &[CARGO, RUST_STD],
-            Language::Python => &[COMPONENTIZE_PY],
-            Language::Javascript => &[JCO],
+            Language::Python => &[PYTHON, COMPONENTIZE_PY],
+            Language::Javascript => &[NODE, JCO],
             Language::Go => &[GO],
-            Language::C => &[ZIG],
+            Language::C => &[PYTHON, ZIG],
         }
     }
 

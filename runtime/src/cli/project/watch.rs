@@ -90,7 +90,7 @@ impl Round {
             job.env.clone_from(&work.env);
             job.deterministic = work.deterministic;
             let control = job.control.clone();
-            let mut running = std::pin::pin!(sandbox.executor.execute(job));
+            let mut running = std::pin::pin!(sandbox.execute(job));
             let outcome = tokio::select! {
                 outcome = &mut running => outcome,
                 () = files.changed(seen) => {
