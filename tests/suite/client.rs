@@ -86,7 +86,7 @@ fn a_component_is_pushed_listed_shown_and_removed() {
     let adapted = stdout(&run(&server, &["component", "show", "module"]));
     assert!(adapted.contains("adapted       from wasi 0.1\n") && !shown.contains("adapted"), "{adapted}");
 
-    ends(&run(&server, &["component", "remove", "other", digest]), 0, "removed other");
+    ends(&run(&server, &["component", "remove", "other", digest]), 0, ": echo, other");
     ends(&run(&server, &["component", "show", "echo"]), 8, "no component");
     ends(&run(&server, &["component", "remove", "echo"]), 8, "no component");
     for wrong in ["", "..", "../tasks"] {

@@ -204,6 +204,11 @@ fn a_script_runs_from_the_command_line() {
         let (adds, prints, fails) = (write("adds", adds), write("prints", prints), write("fails", fails));
         let output = omnimind(&data_dir, &["run", &adds, "--input", "[1, 2, 39]"]);
         assert_eq!(text(&output.stdout), r#"{"sum":42}"#, "{}", text(&output.stderr));
+        std::fs::write(
+            data_dir.join(&prints),
+            format!("\u{feff}{}", SCRIPTS.iter().find(|script| script[0] == interpreter).expect("one")[3]),
+        )
+        .expect("written");
         let output = omnimind(&data_dir, &["run", &prints]);
         assert_eq!(text(&output.stdout), "one\ntwo\n", "{}", text(&output.stderr));
         let output = omnimind(&data_dir, &["run", &fails]);
