@@ -51,9 +51,9 @@ pub fn run(args: &Args, config: &Config) -> Result<Exit, Failed> {
             note!("{} is still that of the last build", output.display());
         }
     });
-    let (bytes, component, interface) = built?;
-    write(&output, &bytes)?;
-    terminal::print(&told(&output, &bytes, &component, &interface)).map_err(Failed::runtime)?;
+    let built = built?;
+    write(&output, &built.bytes)?;
+    terminal::print(&told(&output, &built)).map_err(Failed::runtime)?;
     let file = quoted(&output.to_string_lossy());
     let input = project.input.as_ref().filter(|input| input.is_file());
     let input = input.map(|input| format!(" --input {}", quoted(&format!("@{}", input.display()))));
@@ -62,12 +62,19 @@ pub fn run(args: &Args, config: &Config) -> Result<Exit, Failed> {
     Ok(Exit::Completed)
 }
 
-fn checked(project: &Project, config: &Config) -> Result<(Arc<[u8]>, Arc<Component>, Interface), Failed> {
+/// A component that was built, and what this runtime found in it.
+struct Built {
+    bytes: Arc<[u8]>,
+    component: Arc<Component>,
+    interface: Interface,
+}
+
+fn checked(project: &Project, config: &Config) -> Result<Built, Failed> {
     let bytes = make(project)?;
     let sandbox = Sandbox::new(config)?;
     let checked = sandbox.runtime.block_on(sandbox.inspect(bytes.clone()));
     let (component, interface) = checked.map_err(|refusal| refused(project, &refusal))?;
-    Ok((bytes, component, interface))
+    Ok(Built { bytes, component, interface })
 }
 
 /// A component that this runtime does not take.
@@ -127,7 +134,8 @@ fn look_for_tools(project: &Project) -> Result<(), Failed> {
 }
 
 /// What a person wants to know of a component.
-fn told(output: &Path, bytes: &[u8], component: &Component, interface: &Interface) -> String {
+fn told(output: &Path, built: &Built) -> String {
+    let Built { bytes, component, interface } = built;
     let Interface { kind, imports, exports, capabilities } = interface;
     let kind = match kind {
         Kind::Task => "task: exports `run`",
