@@ -113,9 +113,9 @@ fn from_nothing(language: &str, probe: &str) {
     // A mistake in its source is read from the failure.
     let (file, right, wrong, says) = mistake(language);
     let source = dir.join("first_One-2").join(file);
-    let text = std::fs::read_to_string(&source).expect("the template's");
-    assert!(text.contains(right), "{right} is not in {text}");
-    std::fs::write(&source, text.replacen(right, wrong, 1)).expect("written");
+    let template = std::fs::read_to_string(&source).expect("the template's");
+    assert!(template.contains(right), "{right} is not in {template}");
+    std::fs::write(&source, template.replacen(right, wrong, 1)).expect("written");
     works(&in_dir("build first_One-2"));
     let output = in_dir("run first_One-2/first_One-2.wasm --input @first_One-2/input.txt --json");
     assert_eq!(output.status.code(), Some(1));
@@ -124,6 +124,17 @@ fn from_nothing(language: &str, probe: &str) {
     for said in says {
         assert!(message.contains(said), "{said} is not in: {record}");
     }
+
+    // On a terminal the stack is there once: it was the log.
+    let output = in_dir("run first_One-2/first_One-2.wasm --input @first_One-2/input.txt");
+    let shown = text(&output.stderr);
+    for said in says.iter().filter(|said| !said.contains('\n')) {
+        assert!(shown.contains(said), "{said} is not in: {shown}");
+    }
+    assert!(
+        shown.matches("Traceback (most").count() <= 1 && shown.matches("goroutine 1").count() <= 1,
+        "{shown}"
+    );
 
     // What is there is not overwritten.
     fails(&in_dir(&format!("new first_One-2 --lang {language}")), 2, "not there yet");

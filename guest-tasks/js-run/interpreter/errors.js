@@ -29,7 +29,8 @@ function uncaught(error, { source, name }) {
       // What app.js puts behind the program is not its author's.
       return 'SyntaxError: unexpected end of the program';
     }
-    text = `${name}:${where[1]}\n${line}\n${' '.repeat(Math.max(where[2] - 1, 0))}^\n${text}`;
+    const module = /keyword: (export|import)/.test(text) ? '\nA script is no module: leave `export` and `import` out.' : '';
+    text = `${name}:${where[1]}\n${line}\n${' '.repeat(Math.max(where[2] - 1, 0))}^\n${text}${module}`;
   }
   text += stack && `\n${stack}`.replaceAll('<input>:', `${name}:`);
   if (error.cause !== undefined) {

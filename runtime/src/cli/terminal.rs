@@ -3,6 +3,7 @@
 //! Guest text never reaches the terminal as it is: control characters are escaped, so that a task can
 //! neither move the cursor nor change the window's title.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -123,7 +124,11 @@ pub fn print_outcome(outcome: &Outcome) -> std::io::Result<()> {
         End::Completed(_) => note!("{}", completed(receipt)),
         End::Cancelled => note!("cancelled after {} ms", receipt.wall_ms),
         End::Failed(failure) => {
-            note!("failed after {} ms: {}", receipt.wall_ms, failure_text(failure));
+            note!(
+                "failed after {} ms: {}",
+                receipt.wall_ms,
+                failure_text(&without_log(failure, &outcome.log))
+            );
             print_remedy(failure);
         }
     }
@@ -138,6 +143,23 @@ pub fn print_output(output: &[u8]) -> std::io::Result<()> {
         write_stdout(b"\n")?;
     }
     Ok(())
+}
+
+/// The failure without the stack that stands in the log, which was printed a moment ago. Python says in the last
+/// line what it is about, others in the first.
+fn without_log<'a>(failure: &'a Failure, log: &Log) -> Cow<'a, Failure> {
+    const FEW: usize = 4;
+    let said = String::from_utf8_lossy(if log.tail.is_empty() { &log.head } else { &log.tail });
+    let lines: Vec<&str> = failure.message.lines().collect();
+    let [first, .., last] = lines.as_slice() else { return Cow::Borrowed(failure) };
+    if lines.len() <= FEW || !said.lines().any(|line| line.trim_end() == *last) {
+        return Cow::Borrowed(failure);
+    }
+    let first = first.strip_suffix("; the last lines of its log:").unwrap_or(first);
+    let what = if first.starts_with("Traceback") { last } else { first };
+    let mut short = failure.clone();
+    short.message = format!("{} (the rest is in the log above)", what.trim_end_matches(':'));
+    Cow::Owned(short)
 }
 
 /// What a completed task took, in one line.

