@@ -148,7 +148,7 @@ pub fn print_output(output: &[u8]) -> std::io::Result<()> {
 /// The failure without the stack that stands in the log, which was printed a moment ago. Python says in the last
 /// line what it is about, others in the first.
 fn without_log<'a>(failure: &'a Failure, log: &Log) -> Cow<'a, Failure> {
-    const FEW: usize = 4;
+    const FEW: usize = 2;
     let said = String::from_utf8_lossy(if log.tail.is_empty() { &log.head } else { &log.tail });
     let lines: Vec<&str> = failure.message.lines().collect();
     let [first, .., last] = lines.as_slice() else { return Cow::Borrowed(failure) };
