@@ -20,6 +20,9 @@ use crate::engine::{Adapted, Component, Metadata, Refusal};
 use crate::executor::{Interface, Kind};
 use crate::task::escape_guest_text;
 
+/// How an archive of object files begins: what Go makes of any package but `main`.
+const ARCHIVE: &[u8] = b"!<arch>";
+
 const EXIT_CODES: &str = "\
 Exit codes:
     0  the component is there, and this runtime takes it
@@ -99,9 +102,9 @@ pub fn make(project: &Project) -> Result<Arc<[u8]>, Failed> {
     for command in &project.build {
         note!("$ {command}");
         let mut shell = shell(&project.dir, command);
-        // What tools print is for people: standard output has what the component is.
         // A tool's own stack buries what it says of the source.
         shell.env("RUST_BACKTRACE", "0");
+        // What tools print is for people: standard output has what the component is.
         let status = shell.stdin(Stdio::null()).stdout(std::io::stderr()).status();
         let status = status.context("cannot start sh").map_err(Failed::runtime)?;
         if !status.success() {
@@ -118,6 +121,11 @@ pub fn make(project: &Project) -> Result<Arc<[u8]>, Failed> {
         return Err(Failed::usage(error));
     }
     let bytes = read_component(artifact)?.map_err(|refusal| refused(project, &refusal))?;
+    if bytes.starts_with(ARCHIVE) {
+        let error =
+            anyhow!("{}: a library, and no program; in Go that is `package main`", artifact.display());
+        return Err(Failed::usage(error));
+    }
     let bytes = Metadata::embed(&bytes, &project.metadata);
     note!("built in {:.1} s", begun.elapsed().as_secs_f64());
     Ok(bytes.into())
