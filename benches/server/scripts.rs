@@ -25,9 +25,6 @@ const SCRIPTS: [(&str, &str); 2] = [
 /// The same work as a program, for the ratio.
 const PROGRAM: &str = "import json, collections, sys\nprint(json.dumps(collections.Counter(json.load(sys.stdin)['words']).most_common(2)))";
 
-/// Interpreters that are resident at once.
-const RESIDENT: usize = 50;
-
 pub async fn run(answers: usize, each: Duration, resident: usize) {
     let data = data_dir_with_artefacts();
     let server = Omnimind::start(&data, &[]).await;
@@ -58,7 +55,7 @@ pub async fn run(answers: usize, each: Duration, resident: usize) {
         None => println!("a python3 process each: not run, there is no python3"),
     }
     println!("wanted of python-run: p50 at most 30 ms, at least 40 tasks/s");
-    instances(&server, resident.min(RESIDENT)).await;
+    instances(&server, resident).await;
     server.process.stop();
     std::fs::remove_dir_all(data).expect("it is ours");
 }

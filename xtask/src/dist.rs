@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::cargo::{self, Metadata};
 use crate::guests::{self, source::Digest};
-use crate::layout::Layout;
+use crate::layout::{Layout, copy};
 
 /// Files and directories of the checkout that go with the binary.
 const BESIDE: [&str; 8] =
@@ -73,21 +73,4 @@ pub fn run(layout: &Layout) -> Result<()> {
 
 fn megabytes(path: &Path) -> Result<f64> {
     Ok(fs::metadata(path)?.len() as f64 / 1e6)
-}
-
-/// Copies a file, or a directory with all that is in it.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    if !from.is_dir() {
-        fs::copy(from, to)?;
-        return Ok(());
-    }
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    Ok(())
 }

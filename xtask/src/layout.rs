@@ -1,6 +1,8 @@
 //! Where things are: the checkout, and the directory that builds write to.
 
 use std::env;
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -73,4 +75,28 @@ impl Layout {
         command.env("CARGO_TARGET_DIR", self.guest_build());
         command
     }
+}
+
+/// What tools leave in a project's directory: no source of anything.
+pub fn is_made(name: &OsStr) -> bool {
+    ["target", "build", "node_modules", "__pycache__", ".venv"].iter().any(|made| name == *made)
+}
+
+/// Copies a file, or a directory with all that is in it, behind links too; what is made stays behind.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if !from.is_dir() {
+        fs::copy(from, to).with_context(|| from.display().to_string())?;
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        if !is_made(&name) {
+            copy(&from.join(&name), &to.join(&name))?;
+        }
+    }
+    Ok(())
 }

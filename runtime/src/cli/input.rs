@@ -9,7 +9,9 @@ use anyhow::{Context, anyhow, bail};
 use super::Failed;
 use crate::config;
 use crate::engine::{Code, Refusal, prescan};
-use crate::limits;
+use crate::executor::{Job, Prepared};
+use crate::limits::{self, Limits, Requested};
+use crate::task::{Journal, TaskId};
 
 /// What a task is given, besides its component.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +42,30 @@ pub struct Work {
 }
 
 impl Work {
+    /// The limits that it asks for, within what `policy` allows.
+    pub fn effective_limits(&self, policy: limits::Policy) -> Result<Limits, limits::Error> {
+        let mut requested = Requested::default();
+        for (name, amount) in &self.limits {
+            requested.ask(name, *amount)?;
+        }
+        requested.effective(policy)
+    }
+
+    /// An execution of `prepared` on `input`, which was read from this.
+    pub fn job(
+        &self,
+        prepared: Arc<Prepared>,
+        input: Arc<[u8]>,
+        limits: Limits,
+        journal: Arc<dyn Journal>,
+    ) -> Result<Job, limits::Error> {
+        let mut job = Job::new(TaskId::generate(), prepared, input, limits, journal)?;
+        job.args.clone_from(&self.args);
+        job.env.clone_from(&self.env);
+        job.deterministic = self.deterministic;
+        Ok(job)
+    }
+
     /// Takes `file` for the input, where none was given.
     pub fn or_input(&mut self, file: Option<&Path>) {
         if self.input.is_none() && self.input_text.is_none() {

@@ -17,8 +17,8 @@ use super::terminal::{self, TerminalJournal};
 use super::{Exit, Failed, settings};
 use crate::config::{Config, Flag};
 use crate::engine::{Code, Refusal};
-use crate::executor::{Control, Job};
-use crate::limits::{Budget, Requested};
+use crate::executor::Control;
+use crate::limits::Budget;
 use crate::task::{Digest, End, Grants, Outcome, Priority, Record, Retry, Spec, State, Task, TaskId};
 
 /// Ctrl-C lets the guest see `cancelled()` for this long before it is ended.
@@ -69,11 +69,7 @@ impl Args {
 
 /// Runs the component to its end and prints what there is to print.
 pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
-    let mut requested = Requested::default();
-    for (name, amount) in &args.work.limits {
-        requested.ask(name, *amount).map_err(Failed::usage)?;
-    }
-    let limits = requested.effective(config.limits).map_err(Failed::usage)?;
+    let limits = args.work.effective_limits(config.limits).map_err(Failed::usage)?;
     let script = Script::read(&args.file)?;
     let file = match &script {
         None => Ok(args.file.clone()),
@@ -99,12 +95,9 @@ pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
             Err(refusal) => return refused(&is_no_component(&args.file, refusal), args.json),
         };
         let digest = prepared.component.digest;
-        let task_id = TaskId::generate();
         let journal = Arc::new(TerminalJournal::default());
-        let mut job = Job::new(task_id, prepared, input, limits, journal.clone()).map_err(Failed::usage)?;
-        job.args.clone_from(&args.work.args);
-        job.env.clone_from(&args.work.env);
-        job.deterministic = args.work.deterministic;
+        let job = args.work.job(prepared, input, limits, journal.clone()).map_err(Failed::usage)?;
+        let task_id = job.task_id;
         let limits_asked = args.work.limits.iter().cloned().collect();
         let begun = jiff::Timestamp::now();
         cancel_on_interrupt(job.control.clone());

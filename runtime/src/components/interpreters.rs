@@ -79,21 +79,22 @@ pub(super) struct Shipped {
 }
 
 impl Components {
-    /// Sees that `reference` is one of `tenant`'s components, if it is the name of an interpreter: this release's,
-    /// unless they uploaded one of their own under that name.
+    /// The interpreter that `reference` names, where it is not yet what the name leads `tenant` to.
+    pub fn to_provide(&self, tenant: &str, reference: &str) -> Option<&'static Interpreter> {
+        Interpreter::named(reference).filter(|interpreter| !self.has(tenant, interpreter))
+    }
+
+    /// Makes `interpreter` one of `tenant`'s components: this release's, unless they uploaded one of their own
+    /// under its name.
     ///
     /// # Errors
     /// Its file is missing, or it cannot be kept.
-    pub async fn provide(&self, tenant: &str, reference: &str) -> Result<(), Error> {
-        let Some(interpreter) = Interpreter::named(reference) else { return Ok(()) };
-        if self.has(tenant, interpreter) {
-            return Ok(());
-        }
+    pub async fn provide(&self, tenant: &str, interpreter: &'static Interpreter) -> Result<(), Error> {
         let _providing = self.shipped.providing.lock().await;
         if self.has(tenant, interpreter) {
             return Ok(());
         }
-        let theirs = self.resolve(tenant, reference).map(|(digest, _)| digest);
+        let theirs = self.resolve(tenant, interpreter.name).map(|(digest, _)| digest);
         let file = match interpreter.file(self.interpreters.as_deref()) {
             Ok(file) => file,
             // An older release's does, where this one's is gone.

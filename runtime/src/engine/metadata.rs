@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wasm_encoder::{CustomSection, Section as _};
 use wasmparser::{Parser, Payload};
 
 use super::{Code, Refusal};
@@ -11,9 +12,6 @@ use crate::task::{Grants, Object};
 
 /// The section's name.
 const SECTION: &str = "omnimind:component";
-
-/// The id of custom sections.
-const CUSTOM: u8 = 0;
 
 /// Longest section that is read.
 const MAX_BYTES: usize = 256 << 10;
@@ -54,32 +52,41 @@ impl Metadata {
         }
         let read = serde_json::from_slice(text).map_err(|error| refuse(error.to_string()));
         let Object(metadata): Object<Metadata> = read?;
-        let length = metadata.description.as_ref().map_or(0, String::len);
-        if length > MAX_DESCRIPTION {
-            return Err(refuse(format!("description: {length} bytes, {MAX_DESCRIPTION} are allowed")));
+        metadata.check().map_err(refuse)?;
+        Ok(metadata)
+    }
+
+    /// The section's text.
+    ///
+    /// # Errors
+    /// What [`Metadata::parse`] would say of it.
+    pub fn to_text(&self) -> Result<Vec<u8>, String> {
+        self.check()?;
+        let text = serde_json::to_vec(self).map_err(|error| error.to_string())?;
+        match text.len() > MAX_BYTES {
+            true => Err(format!("{} bytes, {MAX_BYTES} are allowed", text.len())),
+            false => Ok(text),
         }
-        let wishes = Requested::all(&metadata.limits).map_err(|error| refuse(error.to_string()))?;
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let length = self.description.as_ref().map_or(0, String::len);
+        if length > MAX_DESCRIPTION {
+            return Err(format!("description: {length} bytes, {MAX_DESCRIPTION} are allowed"));
+        }
+        let wishes = Requested::all(&self.limits).map_err(|error| error.to_string())?;
         // What one mode allows is a sensible wish, whatever this server's mode is.
         let possible = Mode::ALL.map(|mode| wishes.effective(mode));
         match possible.iter().all(Result::is_err) {
-            true => Err(refuse(
-                wishes.effective(Mode::Dev).err().map(|error| error.to_string()).unwrap_or_default(),
-            )),
-            false => Ok(metadata),
+            true => Err(wishes.effective(Mode::Dev).err().map(|error| error.to_string()).unwrap_or_default()),
+            false => Ok(()),
         }
     }
 
     /// `bytes`, a component or a core module, with a section at its end that says `text`, which was parsed.
     pub fn embed(bytes: &[u8], text: &[u8]) -> Vec<u8> {
-        let mut section = Vec::with_capacity(text.len() + 32);
-        number(&mut section, SECTION.len());
-        section.extend_from_slice(SECTION.as_bytes());
-        section.extend_from_slice(text);
-        let mut with = Vec::with_capacity(bytes.len() + section.len() + 8);
-        with.extend_from_slice(bytes);
-        with.push(CUSTOM);
-        number(&mut with, section.len());
-        with.extend_from_slice(&section);
+        let mut with = bytes.to_vec();
+        CustomSection { name: SECTION.into(), data: text.into() }.append_to(&mut with);
         with
     }
 
@@ -102,15 +109,6 @@ impl Metadata {
         }
         Ok(found)
     }
-}
-
-/// An unsigned LEB128.
-fn number(bytes: &mut Vec<u8>, mut value: usize) {
-    while value > 0x7f {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::source::Digest;
 use super::stamp::Stamps;
 use crate::cargo;
 use crate::languages::Languages;
-use crate::layout::Layout;
+use crate::layout::{Layout, copy};
 
 /// Changes of the recipe make everything stale.
 const RECIPE: &str = include_str!("project.rs");
@@ -105,14 +105,14 @@ impl Project {
     }
 
     fn build(&self, layout: &Layout, languages: &Languages) -> Result<Vec<u8>> {
-        let copy = layout.projects().join(&self.name);
-        if copy.exists() {
-            fs::remove_dir_all(&copy).with_context(|| copy.display().to_string())?;
+        let place = layout.projects().join(&self.name);
+        if place.exists() {
+            fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
         }
-        copy_files(&layout.root.join(&self.directory), &copy)?;
-        let output = copy.join("omnimind-output.wasm");
+        copy(&layout.root.join(&self.directory), &place)?;
+        let output = place.join("omnimind-output.wasm");
         let mut build = std::process::Command::new(layout.target.join("release/omnimind"));
-        build.arg("build").arg(&copy).arg("--output").arg(&output);
+        build.arg("build").arg(&place).arg("--output").arg(&output);
         // What is compiled for the check is compiled: the tests' servers begin with these artefacts.
         build.arg("--data-dir").arg(layout.compiled());
         build.env("PATH", languages.path()?);
@@ -123,21 +123,4 @@ impl Project {
         }
         fs::read(&output).with_context(|| output.display().to_string())
     }
-}
-
-/// Copies the files below `from`, those behind links too; what tools left there stays behind.
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default();
-        if ["build", "node_modules", "__pycache__", ".venv"].iter().any(|made| name == *made) {
-            continue;
-        }
-        match path.is_dir() {
-            true => copy_files(&path, &to.join(name))?,
-            false => drop(fs::copy(&path, to.join(name)).with_context(|| path.display().to_string())?),
-        }
-    }
-    Ok(())
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
+use crate::layout::is_made;
+
 /// A sha256 in hexadecimal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Digest(pub String);
@@ -56,7 +58,7 @@ fn collect(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         let name = entry.with_context(cannot)?.file_name();
         let text = name.to_string_lossy();
         // Build output, and what editors and systems leave behind.
-        if text != "target" && !text.starts_with('.') && !text.ends_with('~') {
+        if !is_made(&name) && !text.starts_with('.') && !text.ends_with('~') {
             collect(root, &path.join(name), files)?;
         }
     }

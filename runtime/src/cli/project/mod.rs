@@ -6,16 +6,18 @@ mod tools;
 pub mod watch;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Failed;
 use super::input::parse_limit;
 use crate::engine::Metadata;
 use crate::server::is_name;
+use crate::task::{Grants, Object};
 use tools::Language;
 
 /// The file that makes a directory a project.
@@ -36,8 +38,8 @@ struct Manifest {
     description: Option<String>,
     input_schema: Option<Map<String, Value>>,
     output_schema: Option<Map<String, Value>>,
-    grants: Option<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Object::optional")]
+    grants: Option<Grants>,
     limits: Option<Map<String, Value>>,
 }
 
@@ -107,13 +109,7 @@ impl Project {
                 "artifact: `{name}.wasm` is what omnimind writes; let the build make another file, e.g. build/{name}.wasm"
             );
         }
-        let metadata = manifest.metadata()?;
-        // Its place is one in a JSON that nobody wrote.
-        Metadata::parse(&metadata).map_err(|refusal| {
-            let said =
-                refusal.message.rsplit_once(" at line ").map_or(refusal.message.as_str(), |(said, _)| said);
-            anyhow!("{}", said.trim_start_matches("omnimind:component: "))
-        })?;
+        let metadata = manifest.metadata()?.to_text().map_err(anyhow::Error::msg)?;
         Ok(Project {
             dir: dir.to_owned(),
             name: name.clone(),
@@ -132,9 +128,9 @@ impl Project {
 }
 
 impl Manifest {
-    /// The section `omnimind:component`.
-    fn metadata(&self) -> anyhow::Result<Vec<u8>> {
-        let mut limits = Map::new();
+    /// What the component is to say of itself.
+    fn metadata(&self) -> anyhow::Result<Metadata> {
+        let mut limits = BTreeMap::new();
         for (name, amount) in self.limits.iter().flatten() {
             // As on the command line: 256MiB, 1_000_000.
             let amount = match amount {
@@ -143,24 +139,22 @@ impl Manifest {
             };
             let (_, amount) =
                 parse_limit(&format!("{name}={amount}")).with_context(|| format!("limits.{name}"))?;
-            limits.insert(name.clone(), amount.into());
+            limits.insert(name.clone(), amount);
         }
-        let mut said = Map::new();
-        let schema = |schema: &Option<Map<String, Value>>| schema.clone().map(Value::Object);
-        let parts = [
-            ("description", self.description.clone().map(|text| Value::String(text.trim().to_owned()))),
-            ("input_schema", schema(&self.input_schema)),
-            ("output_schema", schema(&self.output_schema)),
-            ("grants", self.grants.clone().filter(|grants| *grants != json!({}))),
-            ("limits", (!limits.is_empty()).then_some(Value::Object(limits))),
-        ];
-        said.extend(parts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-        Ok(serde_json::to_vec(&said)?)
+        Ok(Metadata {
+            description: self.description.as_ref().map(|text| text.trim().to_owned()),
+            input_schema: self.input_schema.clone(),
+            output_schema: self.output_schema.clone(),
+            grants: self.grants.clone().filter(|grants| *grants != Grants::default()),
+            limits,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const GOOD: &str = "name: a\nlanguage: c\nbuild: [make]\nartifact: b.wasm\n";

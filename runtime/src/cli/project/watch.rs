@@ -11,9 +11,7 @@ use super::super::terminal::{self, TerminalJournal, note};
 use super::super::{Exit, Failed};
 use super::{Project, build};
 use crate::config::Config;
-use crate::executor::Job;
-use crate::limits::{Budget, Limits, Requested};
-use crate::task::TaskId;
+use crate::limits::{Budget, Limits};
 
 /// Between two looks at the files.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -38,11 +36,7 @@ pub struct Args {
 /// Watches until Ctrl-C.
 pub fn run(args: Args, config: &Config) -> Result<Exit, Failed> {
     let Args { dir, work } = args;
-    let mut requested = Requested::default();
-    for (name, amount) in &work.limits {
-        requested.ask(name, *amount).map_err(Failed::usage)?;
-    }
-    let limits = requested.effective(config.limits).map_err(Failed::usage)?;
+    let limits = work.effective_limits(config.limits).map_err(Failed::usage)?;
     // What is wrong at the start is no project; what goes wrong later is being edited.
     let project = Project::load(&dir)?;
     let mut first = work.clone();
@@ -84,11 +78,7 @@ impl Round {
             let prepared = prepared.map_err(|refusal| build::refused(&project, &refusal))?;
             build::write(&project.output(), &bytes)?;
             let journal = Arc::new(TerminalJournal::default());
-            let mut job =
-                Job::new(TaskId::generate(), prepared, input, *limits, journal).map_err(Failed::usage)?;
-            job.args.clone_from(&work.args);
-            job.env.clone_from(&work.env);
-            job.deterministic = work.deterministic;
+            let job = work.job(prepared, input, *limits, journal).map_err(Failed::usage)?;
             let control = job.control.clone();
             let mut running = std::pin::pin!(sandbox.execute(job));
             let outcome = tokio::select! {

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::Segment;
 use super::received::{self, Received};
-use crate::components::Interpreter;
 use crate::engine::Metadata;
 use crate::server::App;
 use crate::server::gate::Tenant;
@@ -88,12 +87,10 @@ pub async fn list(
 
 /// Sees that an interpreter is there, if `reference` is the name of one.
 pub async fn provide(app: &App, tenant: &'static str, reference: &str) -> Result<()> {
-    if Interpreter::named(reference).is_none() {
-        return Ok(());
-    }
+    let Some(interpreter) = app.components.to_provide(tenant, reference) else { return Ok(()) };
     // To its end, whether the client waits or not: compiling Python takes some seconds, once.
-    let (components, name) = (app.components.clone(), reference.to_owned());
-    let providing = tokio::spawn(async move { components.provide(tenant, &name).await });
+    let components = app.components.clone();
+    let providing = tokio::spawn(async move { components.provide(tenant, interpreter).await });
     Ok(providing.await.map_err(Problem::internal)??)
 }
 
