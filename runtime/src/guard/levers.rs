@@ -9,8 +9,9 @@ use super::journal::Effect;
 use super::memory::Memory;
 use crate::engine::Engines;
 use crate::executor;
-use crate::protection::Stance;
+use crate::protection::{Action, Stance};
 use crate::scheduler::{Held, Room, Scheduler};
+use crate::task::Priority;
 use crate::task_store::{Freed, Spared, SqliteStore};
 
 /// Everything that can be done.
@@ -54,14 +55,20 @@ impl Levers {
         self.scheduler.held()
     }
 
-    pub(super) fn pause_below(&self, below: Option<crate::task::Priority>) -> Effect {
+    /// What is done once, at the decision.
+    pub(super) fn do_once(&self, action: &Action) -> Effect {
+        match action {
+            Action::Pause { below } => self.pause_below(Some(*below)),
+            Action::Resume => self.pause_below(None),
+            Action::EndOne => Effect::on(self.scheduler.end_largest().map(|task| (task, "ended"))),
+            _ => Effect::default(),
+        }
+    }
+
+    fn pause_below(&self, below: Option<Priority>) -> Effect {
         let (paused, resumed) = self.scheduler.pause_below(below);
         let paused = paused.into_iter().map(|task| (task, "paused"));
         Effect::on(paused.chain(resumed.into_iter().map(|task| (task, "resumed"))))
-    }
-
-    pub(super) fn end_one(&self) -> Effect {
-        Effect::on(self.scheduler.end_largest().map(|task| (task, "ended")))
     }
 
     /// Compiled components that nobody uses; where `for_good`, old logs and large old outputs too, which nobody can

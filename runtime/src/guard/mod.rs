@@ -159,26 +159,23 @@ impl Guard {
         let (state, decisions) = decide(&rules, &self.seen().state, &sample);
         let memory = self.seen().memory.after(&sample, &thresholds, self.levers.held());
         let stance = state.stance;
+        let done: Vec<(Effect, Decision)> =
+            decisions.into_iter().map(|decision| (self.levers.do_once(&decision.action), decision)).collect();
+        self.levers.follow(&stance, &memory, self.places());
+        // Said when it is in force: who reads that the disk is critical finds that writes are refused.
         {
             let mut seen = self.seen();
             seen.state = state;
             seen.memory = memory;
             seen.sample = Some((Timestamp::now(), sample));
         }
-        for decision in decisions {
-            self.clone().take(mode, decision);
+        for (effect, decision) in done {
+            self.clone().tell(mode, decision, effect);
         }
-        self.levers.follow(&stance, &memory, self.places());
     }
 
-    /// Does what is to be done once, and notes it.
-    fn take(self: Arc<Self>, mode: Mode, decision: Decision) {
-        let effect = match &decision.action {
-            Action::Pause { below } => self.levers.pause_below(Some(*below)),
-            Action::Resume => self.levers.pause_below(None),
-            Action::EndOne => self.levers.end_one(),
-            _ => Effect::default(),
-        };
+    /// Notes what was decided and done, and begins what takes its time.
+    fn tell(self: Arc<Self>, mode: Mode, decision: Decision, effect: Effect) {
         let after = match decision.action {
             Action::Prune => Some(After::Prune),
             Action::ShrinkCaches => Some(After::ShrinkCaches),
