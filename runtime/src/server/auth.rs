@@ -18,13 +18,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
+use super::caller::{Caller, DEFAULT_TENANT};
 use super::problem::{Problem, Result};
 use super::sessions::Sessions;
 use crate::config::Credentials;
 use crate::private;
-
-/// The tenant of everybody who comes with user and password.
-pub const DEFAULT_TENANT: &str = "default";
 
 /// The user's name, where nobody chose another.
 const DEFAULT_USER: &str = "omnimind";
@@ -125,11 +123,11 @@ impl Auth {
         &self.user
     }
 
-    /// The tenant of a request from `address`.
+    /// Who sends a request from `address`.
     ///
     /// # Errors
     /// `401`; `429` after many of them.
-    pub fn tenant(&self, headers: &HeaderMap, address: IpAddr) -> Result<&'static str> {
+    pub fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let (Some(header), None) = (given.next(), given.next()) else {
             // Nothing was tried, so nothing is counted.
@@ -144,7 +142,7 @@ impl Auth {
             return Err(Problem::rate_limited("too many failed attempts to sign in: wait", seconds));
         }
         if hash(&self.key, pair) == self.expected {
-            return Ok(DEFAULT_TENANT);
+            return Ok(Caller::of(DEFAULT_TENANT));
         }
         self.failed(who);
         Err(Problem::unauthorized())
@@ -210,26 +208,26 @@ mod tests {
     #[test]
     fn only_the_right_pair_comes_in() {
         let auth = auth();
-        assert!(auth.tenant(&basic("me:secret"), HERE).is_ok());
-        assert!(auth.tenant(&header("basic bWU6c2VjcmV0"), HERE).is_ok(), "the scheme has no case");
+        assert!(auth.caller(&basic("me:secret"), HERE).is_ok());
+        assert!(auth.caller(&header("basic bWU6c2VjcmV0"), HERE).is_ok(), "the scheme has no case");
         for wrong in ["me:secret2", "me:", "me", ":secret", "you:secret", "me:secret:"] {
-            assert!(auth.tenant(&basic(wrong), HERE).is_err(), "{wrong}");
+            assert!(auth.caller(&basic(wrong), HERE).is_err(), "{wrong}");
         }
         for wrong in ["Basic", "Basic !!!", "Bearer bWU6c2VjcmV0", &format!("Basic {}", "A".repeat(5000))] {
-            assert!(auth.tenant(&header(wrong), HERE).is_err());
+            assert!(auth.caller(&header(wrong), HERE).is_err());
         }
-        assert!(auth.tenant(&HeaderMap::new(), HERE).is_err());
+        assert!(auth.caller(&HeaderMap::new(), HERE).is_err());
     }
 
     #[test]
     fn failures_are_slowed_down_for_that_name_and_address_alone() {
         let auth = auth();
         for _ in 0..=FREE_FAILURES {
-            assert!(auth.tenant(&basic("me:guess"), HERE).is_err());
+            assert!(auth.caller(&basic("me:guess"), HERE).is_err());
         }
-        assert!(auth.tenant(&basic("me:secret"), HERE).is_err(), "not even looked at");
-        assert!(auth.tenant(&basic("me:secret"), IpAddr::from([127, 0, 0, 2])).is_ok());
+        assert!(auth.caller(&basic("me:secret"), HERE).is_err(), "not even looked at");
+        assert!(auth.caller(&basic("me:secret"), IpAddr::from([127, 0, 0, 2])).is_ok());
         std::thread::sleep(WAIT);
-        assert!(auth.tenant(&basic("me:secret"), HERE).is_ok());
+        assert!(auth.caller(&basic("me:secret"), HERE).is_ok());
     }
 }

@@ -9,12 +9,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::response::IntoResponse;
 use tower_service::Service;
 
+use super::caller::{Caller, DEFAULT_TENANT};
 use super::problem::{Problem, Result};
-use super::{App, DEFAULT_TENANT, sessions};
-
-/// Whose request it is; handlers take it out of the request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub struct Tenant(pub &'static str);
+use super::{App, sessions};
 
 /// Answers one request from `address`.
 pub async fn answer(
@@ -27,9 +24,9 @@ pub async fn answer(
         .and_then(|()| same_origin(&app, request.headers(), request.uri()))
         .and_then(|()| admit(&app, &request, address));
     let mut response = match admitted {
-        Ok(tenant) => {
-            if let Some(tenant) = tenant {
-                request.extensions_mut().insert(Tenant(tenant));
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
             }
             // A router never fails, and is always ready.
             router.call(request).await.unwrap_or_else(|never| match never {})
@@ -43,12 +40,12 @@ pub async fn answer(
 }
 
 /// Whose it is; nobody's where that does not matter.
-fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<&'static str>> {
+fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<Caller>> {
     if !app.config.authentication.enabled || app.auth.sessions.admit(request.headers()) {
-        return Ok(Some(DEFAULT_TENANT));
+        return Ok(Some(Caller::of(DEFAULT_TENANT)));
     }
-    match app.auth.tenant(request.headers(), address) {
-        Ok(tenant) => Ok(Some(tenant)),
+    match app.auth.caller(request.headers(), address) {
+        Ok(caller) => Ok(Some(caller)),
         Err(_) if is_open(request.method(), request.uri().path()) => Ok(None),
         Err(problem) => Err(problem),
     }

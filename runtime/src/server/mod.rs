@@ -7,6 +7,7 @@
 mod attestation;
 mod auth;
 mod body;
+mod caller;
 mod connection;
 mod gate;
 mod handlers;
@@ -29,8 +30,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use attestation::{Attestation, Proof, Report, Verdict};
-pub use auth::{Auth, DEFAULT_TENANT, credentials};
+pub use auth::{Auth, credentials};
 pub use body::Bodies;
+pub use caller::DEFAULT_TENANT;
 pub use health::Health;
 pub use problem::Problem;
 pub use query::duration as parse_duration;

@@ -6,18 +6,20 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Extension;
 use axum::http::{Request, Response, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::App;
-use super::gate::Tenant;
+use super::caller::Caller;
 use super::handlers::{browser, components, events, health, limits, output, protection, submit, tasks};
 use super::problem::Problem;
 use super::sessions;
 
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {
-    let routes: [(&str, MethodRouter<Arc<App>>); 20] = [
+    // What is a tenant's own.
+    let tenants: [(&str, MethodRouter<Arc<App>>); 14] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
@@ -29,29 +31,44 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/tasks/{id}/output", get(output::output)),
         ("/api/tasks/{id}/logs", get(output::logs)),
         ("/api/events", get(events::events)),
-        ("/api/sign-in", post(browser::link)),
         ("/api/v1/health", get(health::all)),
         ("/api/v1/health/{check}", get(health::one)),
+        ("/api/v1/limits", get(limits::show)),
+    ];
+    // What is the machine's.
+    let operators: [(&str, MethodRouter<Arc<App>>); 5] = [
+        ("/api/sign-in", post(browser::link)),
+        ("/api/v1/limits/attestation", put(limits::attest)),
         ("/api/v1/protection", get(protection::status)),
         ("/api/v1/protection/decisions", get(protection::decisions)),
         ("/api/v1/protection/mode", put(protection::switch)),
-        ("/api/v1/limits", get(limits::show)),
-        ("/api/v1/limits/attestation", put(limits::attest)),
-        ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),
     ];
+    let operators = operators.map(|(path, methods)| (path, methods.route_layer(from_fn(operator_only))));
     let mut router = Router::new()
         .route("/", get(welcome).fallback(wrong_method))
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route(sessions::PATH, get(browser::sign_in).fallback(wrong_method))
         .route("/sign-out", post(browser::sign_out).fallback(wrong_method));
-    for (path, methods) in routes {
+    for (path, methods) in tenants.into_iter().chain(operators) {
         let methods = methods.fallback(wrong_method);
         router = router.route(&format!("{path}/"), methods.clone()).route(path, methods);
     }
     router.fallback(no_such_path).with_state(app)
 }
 
-async fn welcome(tenant: Option<Extension<Tenant>>) -> impl IntoResponse {
-    let rest = match tenant {
+async fn operator_only(
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    match caller.operates() {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn welcome(caller: Option<Extension<Caller>>) -> impl IntoResponse {
+    let rest = match caller {
         Some(_) => "You are signed in. GET /api/tasks/ and /api/components/ show what there is.",
         None => {
             "GET /api/v1/health/ tells how it is; everything else needs credentials: see \

@@ -12,7 +12,7 @@ use super::Segment;
 use super::received::{self, Received};
 use crate::engine::Metadata;
 use crate::server::App;
-use crate::server::gate::Tenant;
+use crate::server::caller::Caller;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{Query, preference};
@@ -21,7 +21,7 @@ use crate::server::submission::check_name;
 /// `POST /api/components/?name=&digest=`
 pub async fn upload(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
@@ -61,12 +61,12 @@ pub async fn upload(
     let waits = preference(&headers, "respond-async").is_none();
     if !waits {
         // Before it begins: a refusal that comes at once must find it noted.
-        app.components.compiling(tenant, digest);
+        app.components.compiling(caller.tenant(), digest);
     }
     // To its end, whether the client waits or not: it is kept or it is not.
     let upload = tokio::spawn(async move {
-        let uploaded = components.upload(tenant, digest, Arc::from(&*bytes), name, metadata).await;
-        components.compiled(tenant, digest, uploaded.as_ref().err());
+        let uploaded = components.upload(caller.tenant(), digest, Arc::from(&*bytes), name, metadata).await;
+        components.compiled(caller.tenant(), digest, uploaded.as_ref().err());
         drop(body);
         uploaded
     });
@@ -78,33 +78,31 @@ pub async fn upload(
 }
 
 /// `GET /api/components/`
-pub async fn list(
-    State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
-) -> Response<Body> {
-    json::answer(StatusCode::OK, &json!({"components": app.components.list(tenant)}))
+pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Response<Body> {
+    json::answer(StatusCode::OK, &json!({"components": app.components.list(caller.tenant())}))
 }
 
 /// Sees that an interpreter is there, if `reference` is the name of one.
-pub async fn provide(app: &App, tenant: &'static str, reference: &str) -> Result<()> {
-    let Some(interpreter) = app.components.to_provide(tenant, reference) else { return Ok(()) };
+pub async fn provide(app: &App, caller: &Caller, reference: &str) -> Result<()> {
+    let Some(interpreter) = app.components.to_provide(caller.tenant(), reference) else { return Ok(()) };
     // To its end, whether the client waits or not: compiling Python takes some seconds, once.
     let components = app.components.clone();
-    let providing = tokio::spawn(async move { components.provide(tenant, interpreter).await });
+    let caller = caller.clone();
+    let providing = tokio::spawn(async move { components.provide(caller.tenant(), interpreter).await });
     Ok(providing.await.map_err(Problem::internal)??)
 }
 
 /// `GET /api/components/{digest or name}`
 pub async fn show(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(reference): Segment,
 ) -> Result<Response<Body>> {
-    provide(&app, tenant, &reference).await?;
-    if let Some(info) = app.components.find(tenant, &reference) {
+    provide(&app, &caller, &reference).await?;
+    if let Some(info) = app.components.find(caller.tenant(), &reference) {
         return Ok(json::answer(StatusCode::OK, &info));
     }
-    match app.components.compilation(tenant, &reference) {
+    match app.components.compilation(caller.tenant(), &reference) {
         Some(Ok(digest)) => {
             Ok(json::answer(StatusCode::OK, &json!({"digest": digest, "status": "compiling"})))
         }
@@ -116,13 +114,14 @@ pub async fn show(
 /// `DELETE /api/components/{digest or name}`
 pub async fn remove(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(reference): Segment,
 ) -> Result<Response<Body>> {
-    let (digest, _) = app.components.resolve(tenant, &reference).ok_or_else(|| no_component(&reference))?;
+    let (digest, _) =
+        app.components.resolve(caller.tenant(), &reference).ok_or_else(|| no_component(&reference))?;
     // To its end, whether the client waits or not.
     let removing = tokio::spawn(async move {
-        app.components.remove(tenant, digest, || app.scheduler.uses(tenant, &digest)).await
+        app.components.remove(caller.tenant(), digest, || app.scheduler.uses(caller.tenant(), &digest)).await
     });
     removing.await.map_err(Problem::internal)??;
     Ok(StatusCode::NO_CONTENT.into_response())

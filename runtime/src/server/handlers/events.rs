@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::events::{Event, TaskUpdate, Update};
 use crate::server::App;
-use crate::server::gate::Tenant;
+use crate::server::caller::Caller;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
 use crate::task::{TaskId, timestamp};
@@ -152,7 +152,7 @@ enum Data<'a> {
 /// `GET /api/events?channels=tasks,task:ID,protection`
 pub async fn events(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
@@ -166,7 +166,7 @@ pub async fn events(
         loop {
             match listener.recv().await {
                 Ok(event) => {
-                    let Some((name, channel, data)) = channels.of(&event, tenant) else { continue };
+                    let Some((name, channel, data)) = channels.of(&event, caller.tenant()) else { continue };
                     let data = json!({
                         "type": name, "channel": channel, "data": data,
                         "timestamp": event.timestamp, "seq": event.seq,

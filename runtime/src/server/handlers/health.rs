@@ -9,16 +9,16 @@ use serde_json::{Map, Value, json};
 
 use super::Segment;
 use crate::server::App;
-use crate::server::gate::Tenant;
+use crate::server::caller::Caller;
 use crate::server::health::{Check, Overall};
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
 
 /// `GET /api/v1/health/`
-pub async fn all(State(app): State<Arc<App>>, tenant: Option<Extension<Tenant>>) -> Response<Body> {
+pub async fn all(State(app): State<Arc<App>>, caller: Option<Extension<Caller>>) -> Response<Body> {
     let report = app.health.report();
     let checks: Map<String, Value> =
-        report.checks.iter().map(|check| (check.name.to_owned(), shown(check, tenant.is_some()))).collect();
+        report.checks.iter().map(|check| (check.name.to_owned(), shown(check, caller.is_some()))).collect();
     let body = json!({"overall_status": report.overall, "checks": checks, "timestamp": report.timestamp});
     let status = match report.overall {
         Overall::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
@@ -30,7 +30,7 @@ pub async fn all(State(app): State<Arc<App>>, tenant: Option<Extension<Tenant>>)
 /// `GET /api/v1/health/{check}`
 pub async fn one(
     State(app): State<Arc<App>>,
-    tenant: Option<Extension<Tenant>>,
+    caller: Option<Extension<Caller>>,
     Segment(name): Segment,
 ) -> Result<Response<Body>> {
     let report = app.health.report();
@@ -38,7 +38,7 @@ pub async fn one(
     let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
     let check =
         check.ok_or_else(|| Problem::not_found(format!("no such check; there is {}", names.join(", "))))?;
-    Ok(json::answer(StatusCode::OK, &shown(check, tenant.is_some())))
+    Ok(json::answer(StatusCode::OK, &shown(check, caller.is_some())))
 }
 
 fn shown(check: &Check, details: bool) -> Value {

@@ -15,7 +15,7 @@ use super::events::{Gone, Line, Out, stream};
 use super::tasks::{place, task};
 use crate::limits::Budget;
 use crate::server::App;
-use crate::server::gate::Tenant;
+use crate::server::caller::Caller;
 use crate::server::heavy::heavy;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
@@ -38,10 +38,10 @@ fn removed() -> Problem {
 /// `GET /api/tasks/{id}/output`
 pub async fn output(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Response<Body>> {
-    let task = task(&app, tenant, &id).await?;
+    let task = task(&app, caller.tenant(), &id).await?;
     if task.state.status != Status::Completed {
         let status = task.state.status.name();
         return Err(Problem::not_found(format!("the task has no output: it is {status}")));
@@ -51,7 +51,7 @@ pub async fn output(
     }
     let place = place(&app, &task)?;
     // It may have gone this moment.
-    let output = app.scheduler.store_of(&task).output(tenant, task.id).await?.ok_or_else(removed)?;
+    let output = app.scheduler.store_of(&task).output(caller.tenant(), task.id).await?.ok_or_else(removed)?;
     Ok(heavy(output.len(), || {
         let media_type = match std::str::from_utf8(&output) {
             Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => "application/json",
@@ -65,24 +65,24 @@ pub async fn output(
 /// `GET /api/tasks/{id}/logs?follow=true`
 pub async fn logs(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
     let follow = query.take_flag("follow")?.unwrap_or(false);
     query.end("follow")?;
-    let task = task(&app, tenant, &id).await?;
+    let task = task(&app, caller.tenant(), &id).await?;
     if follow {
-        return Ok(follow_log(app, tenant, task));
+        return Ok(follow_log(app, caller, task));
     }
     // How long it is, is not known before it is read.
     let most = task.spec.limits.get(Budget::LogBytes.name()).copied();
     let most = most.unwrap_or(app.modes.current().limits.bounds(Budget::LogBytes).default);
     let place = app.bodies.answer(usize::try_from(most).unwrap_or(usize::MAX))?;
-    let bytes = match app.scheduler.live(tenant, task.id) {
+    let bytes = match app.scheduler.live(caller.tenant(), task.id) {
         Some(live) => live.log_from(0).1,
-        None => whole(app.scheduler.store_of(&task).log(tenant, task.id).await?.unwrap_or_default()),
+        None => whole(app.scheduler.store_of(&task).log(caller.tenant(), task.id).await?.unwrap_or_default()),
     };
     let place = app.bodies.answer_of(place, bytes.len());
     Ok(raw(bytes, "text/plain; charset=utf-8", place))
@@ -99,11 +99,11 @@ fn whole(log: Log) -> Vec<u8> {
 }
 
 /// Events `log`, each with some text, until `end`, which has the status.
-fn follow_log(app: Arc<App>, tenant: &'static str, task: crate::task::Task) -> Response<Body> {
+fn follow_log(app: Arc<App>, caller: Caller, task: crate::task::Task) -> Response<Body> {
     let ending = app.ending.clone();
     stream(ending, move |out| async move {
         let mut sent = 0;
-        if let Some(live) = app.scheduler.live(tenant, task.id) {
+        if let Some(live) = app.scheduler.live(caller.tenant(), task.id) {
             let mut attempt = None;
             let mut logged = live.watch_log();
             loop {
@@ -121,10 +121,18 @@ fn follow_log(app: Arc<App>, tenant: &'static str, task: crate::task::Task) -> R
                 let _ = logged.changed().await;
             }
         }
-        let log = app.scheduler.store_of(&task).log(tenant, task.id).await.ok().flatten().unwrap_or_default();
+        let log = app
+            .scheduler
+            .store_of(&task)
+            .log(caller.tenant(), task.id)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let rest = whole(log);
         out.send(Line::event("log", &text(rest.get(sent..).unwrap_or_default()))).await?;
-        let status = app.scheduler.task(tenant, task.id).await.ok().flatten().map(|task| task.state.status);
+        let status =
+            app.scheduler.task(caller.tenant(), task.id).await.ok().flatten().map(|task| task.state.status);
         out.send(Line::event("end", &json!({"status": status}))).await
     })
 }

@@ -19,7 +19,7 @@ use crate::limits::{Budget, Limits, Mode, Requested};
 use crate::scheduler::{Accepted, Candidate, Ended, Submission, Submitted};
 use crate::server::App;
 use crate::server::body::Whole;
-use crate::server::gate::Tenant;
+use crate::server::caller::Caller;
 use crate::server::heavy::heavy;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
@@ -43,7 +43,7 @@ type Sent = (Digest, Bytes);
 /// `POST /api/tasks/?wait=&dry_run=`
 pub async fn submit(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &["arg", "env"])?;
@@ -53,22 +53,22 @@ pub async fn submit(
     let Wanted { task, component, input: sent_input, body } = wanted(&app, query, request).await?;
     task.check()?;
     if dry_run {
-        return explain(&app, tenant, task, component, &sent_input).await;
+        return explain(&app, &caller, task, component, &sent_input).await;
     }
     let idempotency = key.map(|key| Idempotency {
         key,
         fingerprint: heavy(sent_input.len(), || fingerprint(&task, &component, &sent_input)),
     });
     if let Some(idempotency) = &idempotency
-        && let Some((id, fingerprint)) = app.scheduler.recall(tenant, &idempotency.key).await?
+        && let Some((id, fingerprint)) = app.scheduler.recall(caller.tenant(), &idempotency.key).await?
     {
         // Before anything is looked up: the component may have moved or gone since.
         return match fingerprint == idempotency.fingerprint {
-            true => repeated(&app, tenant, id, wait).await,
+            true => repeated(&app, caller.tenant(), id, wait).await,
             false => Err(idempotency_conflict()),
         };
     }
-    let mut found = find(&app, tenant, &task, component).await?;
+    let mut found = find(&app, &caller, &task, component).await?;
     let keep = found.keep.take();
     let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
     let mode = app.modes.mode();
@@ -79,13 +79,15 @@ pub async fn submit(
     if let Some((name, bytes)) = keep {
         let (components, digest) = (app.components.clone(), spec.digest);
         // To its end, whether the client waits or not.
-        let upload = tokio::spawn(async move { components.upload(tenant, digest, bytes, name, None).await });
+        let caller = caller.clone();
+        let upload =
+            tokio::spawn(async move { components.upload(caller.tenant(), digest, bytes, name, None).await });
         upload.await.map_err(Problem::internal)??;
     }
     let now = Timestamp::now();
     let task = Task {
         id: TaskId::generate(),
-        tenant: tenant.to_owned(),
+        tenant: caller.tenant().to_owned(),
         created: now,
         spec: Arc::new(spec),
         state: TaskState::submitted(now),
@@ -99,7 +101,7 @@ pub async fn submit(
     drop(place);
     match submitted {
         Submitted::Accepted(task) => accepted(&app, task, wait).await,
-        Submitted::Before(id) => repeated(&app, tenant, id, wait).await,
+        Submitted::Before(id) => repeated(&app, caller.tenant(), id, wait).await,
         Submitted::Conflict => Err(idempotency_conflict()),
     }
 }
@@ -187,14 +189,15 @@ struct Found {
     keep: Option<(Option<String>, Arc<[u8]>)>,
 }
 
-async fn find(app: &App, tenant: &'static str, task: &TaskJson, sent: Option<Sent>) -> Result<Found> {
+async fn find(app: &App, caller: &Caller, task: &TaskJson, sent: Option<Sent>) -> Result<Found> {
     let named = |name: String| {
-        let (digest, about) = app.components.resolve(tenant, &name).ok_or_else(|| no_component(&name))?;
+        let (digest, about) =
+            app.components.resolve(caller.tenant(), &name).ok_or_else(|| no_component(&name))?;
         Ok(Found { name, digest, capabilities: about.capabilities.clone(), keep: None })
     };
     let Some((digest, bytes)) = sent else {
         if let Some(name) = &task.component {
-            super::components::provide(app, tenant, name).await?;
+            super::components::provide(app, caller, name).await?;
         }
         return named(task.component.clone().ok_or_else(|| {
             Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
@@ -327,13 +330,13 @@ async fn repeated(app: &App, tenant: &str, id: TaskId, wait: Option<Duration>) -
 /// `?dry_run=true`: what would be needed, and whether it would run now.
 async fn explain(
     app: &App,
-    tenant: &'static str,
+    caller: &Caller,
     task: TaskJson,
     component: Option<Sent>,
     input: &[u8],
 ) -> Result<Response<Body>> {
     // What came with it is looked at and not kept.
-    let Found { name, capabilities: needed, .. } = find(app, tenant, &task, component).await?;
+    let Found { name, capabilities: needed, .. } = find(app, caller, &task, component).await?;
     let grants = effective_grants(&task, app.modes.mode());
     let (granted, missing): (Vec<Capability>, Vec<Capability>) =
         needed.iter().copied().partition(|capability| grants.allow(*capability));

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Segment;
 use crate::scheduler::{Cancelled, Ended};
 use crate::server::App;
-use crate::server::gate::Tenant;
+use crate::server::caller::Caller;
 use crate::server::heavy::heavy;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
@@ -35,7 +35,7 @@ const MAX_PAGE: usize = 1000;
 /// `GET /api/tasks/?status=&priority=&component=&limit=&cursor=`
 pub async fn list(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
@@ -61,7 +61,7 @@ pub async fn list(
     query.end("status, priority, component, limit, cursor")?;
     // One more tells whether there is another page.
     let query = task_store::Query {
-        tenant: tenant.to_owned(),
+        tenant: caller.tenant().to_owned(),
         before,
         status,
         priority,
@@ -148,19 +148,19 @@ fn with_output(task: &Task, output: Option<&[u8]>, place: Option<OwnedSemaphoreP
 /// `GET /api/tasks/{id}`
 pub async fn show(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Response<Body>> {
-    record(&app, tenant, task_id(&id)?).await
+    record(&app, caller.tenant(), task_id(&id)?).await
 }
 
 /// `GET /api/tasks/{id}/progress`
 pub async fn progress(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Response<Body>> {
-    let task = task(&app, tenant, &id).await?;
+    let task = task(&app, caller.tenant(), &id).await?;
     let TaskState { progress, status, message, .. } = &task.state;
     let body = json!({
         "task_id": task.id, "progress": progress, "status": status, "message": message,
@@ -172,20 +172,20 @@ pub async fn progress(
 /// `GET /api/tasks/{id}/history`
 pub async fn history(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Response<Body>> {
-    let task = task(&app, tenant, &id).await?;
+    let task = task(&app, caller.tenant(), &id).await?;
     Ok(json::answer(StatusCode::OK, &json!({"task_id": task.id, "events": task.state.history})))
 }
 
 /// `GET /api/tasks/{id}/analytics`: where its time and its budgets went.
 pub async fn analytics(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(id): Segment,
 ) -> Result<Response<Body>> {
-    let task = task(&app, tenant, &id).await?;
+    let task = task(&app, caller.tenant(), &id).await?;
     let TaskState { status, attempts, interruptions, receipt, completed, .. } = &task.state;
     let until = completed.unwrap_or_else(Timestamp::now);
     let total_ms = until.as_millisecond().saturating_sub(task.created.as_millisecond());
@@ -210,9 +210,9 @@ pub async fn analytics(
 /// `GET /api/tasks/analytics/summary`
 pub async fn summary(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Response<Body>> {
-    let summary = app.scheduler.summary(tenant).await?;
+    let summary = app.scheduler.summary(caller.tenant()).await?;
     let count =
         |status| summary.counts.iter().find(|(other, _)| *other == status).map_or(0, |(_, count)| *count);
     let (completed, failed) = (count(Status::Completed), count(Status::Failed));
@@ -235,7 +235,7 @@ pub async fn summary(
 /// `DELETE /api/tasks/{id}?grace=5s`
 pub async fn cancel(
     State(app): State<Arc<App>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
@@ -248,7 +248,7 @@ pub async fn cancel(
     };
     query.end("grace")?;
     let id = task_id(&id)?;
-    match app.scheduler.cancel(tenant, id, grace).await? {
+    match app.scheduler.cancel(caller.tenant(), id, grace).await? {
         Cancelled::NotFound => Err(no_task(&id.to_string())),
         Cancelled::HadEnded(status) => {
             Err(Problem::conflict(format!("the task has ended: it is {}", status.name())))
