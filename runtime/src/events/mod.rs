@@ -34,6 +34,10 @@ pub enum Update {
     Task(TaskUpdate),
     /// To the machine, and what was decided then: a row of `GET /api/v1/protection/decisions`.
     Protection(Value),
+    /// To the machine's figures: what `GET /api/metrics` answers.
+    Metrics(Value),
+    /// To credentials and rights: `{event, …}`.
+    Security(Value),
 }
 
 /// A task changed: the `data` of a `task_update`.
@@ -100,6 +104,16 @@ impl Bus {
     /// Tells what was decided to protect the machine.
     pub fn protection(&self, row: impl FnOnce() -> Value) {
         self.tell(|| (None, Update::Protection(row())));
+    }
+
+    /// Tells the machine's figures.
+    pub fn metrics(&self, figures: impl FnOnce() -> Value) {
+        self.tell(|| (None, Update::Metrics(figures())));
+    }
+
+    /// Tells what happened to credentials and rights; `what` names no secret.
+    pub fn security(&self, what: impl FnOnce() -> Value) {
+        self.tell(|| (None, Update::Security(what())));
     }
 
     fn tell(&self, what: impl FnOnce() -> (Option<String>, Update)) {

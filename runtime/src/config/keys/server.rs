@@ -1,0 +1,87 @@
+//! The server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::value::{Kind, Value};
+use super::{File, Key};
+
+pub(super) fn keys() -> Vec<Key> {
+    use File::Omnimind;
+    vec![
+        // Read before all others (`load::mode`): the other defaults depend on it.
+        Key::new(
+            Omnimind,
+            "mode",
+            Kind::Choice(&["dev", "test", "prod"]),
+            "dev",
+            "Which defaults and maxima apply",
+            |_, _| {},
+        ),
+        Key::new(Omnimind, "server.host", Kind::Address, "127.0.0.1", "The address to listen on", |c, v| {
+            if let Value::Address(host) = v {
+                c.server.host = *host;
+            }
+        }),
+        Key::new(
+            Omnimind,
+            "server.port",
+            Kind::Number { min: 0, max: u16::MAX.into() },
+            "8000",
+            "The port to listen on; 0 is any free one",
+            |c, v| c.server.port = v.small(),
+        ),
+        Key::new(
+            Omnimind,
+            "server.workers",
+            Kind::AutoOr { min: 2, max: 1024 },
+            "auto",
+            "Threads that serve HTTP; guests have their own; auto is one for each core",
+            |c, v| c.server.workers = v.unless_auto(),
+        ),
+        Key::new(
+            Omnimind,
+            "server.timeout_keep_alive",
+            Kind::Number { min: 1, max: 60 },
+            "5",
+            "Seconds that an HTTP/1.1 connection has for the head of a request, from its start or the last answer",
+            |c, v| c.server.keep_alive = Duration::from_secs(v.number()),
+        ),
+        Key::new(Omnimind, "server.http2", Kind::Bool, "true", "Whether HTTP/2 is spoken too", |c, v| {
+            c.server.http2 = v.truth();
+        }),
+        Key::new(
+            Omnimind,
+            "data_dir",
+            Kind::Path,
+            "null",
+            "Where everything is kept; null is omnimind in the user's data directory",
+            |c, v| {
+                if let Value::Text(dir) = v {
+                    c.data_dir = PathBuf::from(dir);
+                }
+            },
+        ),
+        Key::new(
+            Omnimind,
+            "interpreters",
+            Kind::Path,
+            "null",
+            "Where python-run.wasm and js-run.wasm are; null is beside the binary",
+            |c, v| {
+                c.interpreters = match v {
+                    Value::Text(dir) => Some(PathBuf::from(dir)),
+                    _ => None,
+                };
+            },
+        ),
+        Key::new(
+            Omnimind,
+            "authentication.enabled",
+            Kind::Bool,
+            "true",
+            "Whether credentials are asked for; false only on loopback, and not in mode prod",
+            |c, v| c.authentication.enabled = v.truth(),
+        ),
+    ]
+}
