@@ -18,8 +18,9 @@ use crate::executor::{Executor, GuestThreads};
 use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
 use crate::scheduler::{self, Scheduler};
-use crate::server::{self, App, Attestation, Auth, Bodies, Health};
+use crate::server::{self, Active, App, Attestation, Auth, Bodies, Health, RateLimit};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
+use crate::tenants::Tokens;
 
 /// Tasks that may wait, and bytes that they may take.
 const MAX_PENDING: usize = 100_000;
@@ -107,14 +108,30 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     }
     runtime.block_on(async { scheduler.start(store.unfinished().await?).await })?;
 
-    let auth = Auth::new(&credentials, address.port())?;
+    let tokens = Tokens::open(&data_dir, &config.authentication.tokens)?;
+    scheduler.set_shares(tokens.shares());
+    let auth = Auth::new(&credentials, tokens, address.port(), bus.clone())?;
     let user = auth.user().to_owned();
     let (ending, ended) = watch::channel(false);
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
     let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), data_dir.clone(), attestation);
     let health = Arc::new(runtime.block_on(health));
-    let bodies = Bodies::default();
-    let app = App { config, modes, auth, scheduler, components, bus, guard, health, bodies, ending: ended };
+    let (rate, active) =
+        (RateLimit::new(config.rate_limiting.clone()), Active::new(config.server.limit_concurrency));
+    let app = App {
+        config,
+        modes,
+        auth,
+        scheduler,
+        components,
+        bus,
+        guard,
+        health,
+        bodies: Bodies::default(),
+        rate,
+        active,
+        ending: ended,
+    };
     let app = Arc::new(app);
     let url = format!("http://{}", reachable(address));
     Ok(Serving {

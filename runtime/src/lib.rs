@@ -24,3 +24,4 @@ pub mod server;
 pub mod task;
 pub mod task_store;
 pub mod telemetry;
+pub mod tenants;

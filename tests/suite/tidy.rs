@@ -9,8 +9,8 @@ use omnimind_tests::checkout;
 /// The tiers, lowest first. A module may name those before its own line.
 const TIERS: [&[&str]; 9] = [
     &["limits", "private", "task"],
-    &["config", "events", "protection"],
-    &["bindings", "task_store"],
+    &["events", "protection", "tenants"],
+    &["bindings", "config", "task_store"],
     &["engine", "host"],
     &["executor"],
     &["components", "scheduler"],

@@ -62,6 +62,8 @@ enum Command {
     Component(client::component::Args),
     /// Submit tasks to a server, wait for them, and look after them
     Task(client::task::Args),
+    /// Make tokens for people to come in with, list them, take them back
+    Token(client::token::Args),
     /// Print a link that signs a browser in, once, within 15 minutes
     SignIn(client::sign_in::Args),
     /// Run hostile guests against a server, and show which of its limits hold
@@ -160,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args, &global),
         Command::Component(args) => client::component::run(args, &global),
         Command::Task(args) => client::task::run(args, &global),
+        Command::Token(args) => client::token::run(args, &global),
         Command::SignIn(args) => client::sign_in::run(&args, &global),
         Command::Attest(args) => client::attest::run(&args, &global),
         Command::Store(args) => settings::load_quietly(&global, Vec::new())

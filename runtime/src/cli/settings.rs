@@ -119,6 +119,11 @@ pub fn url() -> Option<String> {
     std::env::var("OMNIMIND_URL").ok().filter(|url| !url.is_empty())
 }
 
+/// The token that a client is to show, if there is one.
+pub fn token() -> Option<String> {
+    std::env::var("OMNIMIND_TOKEN").ok().filter(|token| !token.is_empty())
+}
+
 /// The variables of this process that are ours, or could be.
 pub fn variables() -> impl Iterator<Item = OsString> {
     let names = std::env::vars_os().map(|(name, _)| name);

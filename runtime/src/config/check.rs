@@ -5,6 +5,9 @@ use super::mistake::{Mistakes, Origin};
 use super::{Config, Credentials};
 use crate::limits::{Bounds, Budget, Mode};
 
+/// Characters of a password that somebody chose, in mode prod: none that is in every list.
+const MIN_PASSWORD: usize = 12;
+
 /// Adds what does not fit together.
 pub(super) fn check(config: &Config, settings: &[Setting], mistakes: &mut Mistakes) {
     let origin = |path: &str| {
@@ -35,11 +38,11 @@ pub(super) fn check(config: &Config, settings: &[Setting], mistakes: &mut Mistak
 
 fn check_access(config: &Config, origin: impl Fn(&str) -> Origin, mistakes: &mut Mistakes) {
     let loopback = config.server.host.is_loopback();
-    if config.mode == Mode::Prod && !loopback {
+    if config.mode == Mode::Prod && !loopback && !config.server.tls_proxy {
         mistakes.add(
             &origin("server.host"),
             "server.host",
-            "mode prod listens on loopback only, because this release has no TLS: put a proxy before it",
+            "mode prod listens on loopback only without TLS: set server.tls_proxy where a proxy before it speaks TLS",
         );
     }
     let why = match (config.mode, loopback) {
@@ -52,12 +55,12 @@ fn check_access(config: &Config, origin: impl Fn(&str) -> Origin, mistakes: &mut
         mistakes.add(&origin("authentication.enabled"), "authentication.enabled", message);
     }
     if let Some(credentials) = &config.authentication.credentials {
-        check_credentials(credentials, mistakes);
+        check_credentials(credentials, config.mode, mistakes);
     }
 }
 
 /// What HTTP Basic can carry: the password begins after the first `:`.
-fn check_credentials(Credentials { user, password }: &Credentials, mistakes: &mut Mistakes) {
+fn check_credentials(Credentials { user, password }: &Credentials, mode: Mode, mistakes: &mut Mistakes) {
     const USER: &str = "OMNIMIND_DASHBOARD_USER";
     const PASS: &str = "OMNIMIND_DASHBOARD_PASS";
     let alone = |missing| format!("it is set and {missing} is not; set both or neither");
@@ -66,6 +69,9 @@ fn check_credentials(Credentials { user, password }: &Credentials, mistakes: &mu
         (false, true) => (USER, alone(PASS)),
         (true, false) => (PASS, alone(USER)),
         _ if user.contains([':', '\0']) => (USER, "a user's name has no `:`, and is not empty".to_owned()),
+        _ if mode == Mode::Prod && password.chars().count() < MIN_PASSWORD => {
+            (PASS, format!("mode prod wants a password of {MIN_PASSWORD} characters at least"))
+        }
         _ => return,
     };
     mistakes.add(&Origin::Environment(variable.to_owned()), "", message);

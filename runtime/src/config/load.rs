@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::{CONFIG, Environment, Given};
 use super::keys::{File, Key, find, keys};
+use super::list::List;
 use super::mistake::{Mistakes, Origin};
 use super::value::{Scalar, Value};
 use super::yaml::{self, Entry, Node, Unreadable};
@@ -89,10 +90,10 @@ impl Loaded {
 }
 
 /// A value that one layer gives to a key.
-struct Layered {
-    key: &'static Key,
-    scalar: Scalar,
-    origin: Origin,
+pub(super) struct Layered {
+    pub key: &'static Key,
+    pub scalar: Scalar,
+    pub origin: Origin,
 }
 
 /// Reads and checks everything.
@@ -264,29 +265,40 @@ fn take_entries(
 ) {
     // Below a key that there is not, everything else is wrong too.
     let mut unknown: Option<String> = None;
+    let mut list: Option<List> = None;
     for Entry { path: key_path, line, node } in entries {
-        if unknown.as_ref().is_some_and(|above| key_path.starts_with(above)) {
+        let below =
+            |above: &String| key_path.strip_prefix(above).is_some_and(|rest| rest.starts_with(['.', '[']));
+        if unknown.as_ref().is_some_and(below) {
             continue;
         }
         let origin = Origin::File(path.to_owned(), line);
+        let expanded = |scalar: &mut Scalar| {
+            scalar.text = expand::expand(&scalar.text, |name| environment.get(name))?;
+            Ok(())
+        };
+        if let Some(open) = list.as_mut().filter(|list| below(&list.key.path)) {
+            match open.add(&key_path, node, expanded) {
+                Ok(()) => {}
+                Err(message) => mistakes.add(&origin, &key_path, message),
+            }
+            continue;
+        }
+        layers.extend(list.take().map(List::whole));
         let here = |key: &&Key| key.file.is_some_and(|file| allowed.contains(&file));
         let key = find(&key_path).filter(here);
         let section = format!("{key_path}.");
         let is_section = keys().iter().filter(here).any(|key| key.path.starts_with(&section));
         match (key, node) {
-            (Some(key), Node::Scalar(mut scalar)) => {
-                match expand::expand(&scalar.text, |name| environment.get(name)) {
-                    Ok(text) => {
-                        scalar.text = text;
-                        layers.push(Layered { key, scalar, origin });
-                    }
-                    Err(message) => mistakes.add(&origin, &key_path, message),
-                }
-            }
+            (Some(key), Node::List) if key.kind.is_list() => list = Some(List::new(key, origin)),
+            (Some(key), Node::Scalar(mut scalar)) => match expanded(&mut scalar) {
+                Ok(()) => layers.push(Layered { key, scalar, origin }),
+                Err(message) => mistakes.add(&origin, &key_path, message),
+            },
             (Some(key), node) => {
                 let what = if node == Node::List { "a list" } else { "a mapping" };
                 mistakes.add(&origin, &key_path, format!("{what} is not allowed; it is {}", key.kind));
-                unknown = Some(section);
+                unknown = Some(key_path);
             }
             (None, Node::Mapping) if is_section => {}
             // `server:` with every line below it commented out.
@@ -294,14 +306,15 @@ fn take_entries(
             (None, _) if is_section => {
                 let message = format!("it is a mapping; {}", members(&key_path, allowed));
                 mistakes.add(&origin, &key_path, message);
-                unknown = Some(section);
+                unknown = Some(key_path);
             }
             (None, _) => {
                 mistakes.add(&origin, &key_path, no_such_key(&key_path, allowed));
-                unknown = Some(section);
+                unknown = Some(key_path);
             }
         }
     }
+    layers.extend(list.take().map(List::whole));
 }
 
 fn no_such_key(path: &str, allowed: &[File]) -> String {

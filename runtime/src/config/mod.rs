@@ -15,6 +15,7 @@ mod document;
 mod environment;
 mod expand;
 mod keys;
+mod list;
 mod load;
 mod mistake;
 mod sample;
@@ -28,6 +29,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 pub use document::document;
@@ -39,6 +41,7 @@ pub use sample::sample;
 pub use value::{Kind, Value, parse_number, parse_size};
 
 use crate::limits::{InMode, Mode, Policy, Thresholds};
+use crate::tenants::Token;
 
 /// Everything omnimind is told.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Config {
     pub server: Server,
     /// Who may come in.
     pub authentication: Authentication,
+    /// How often.
+    pub rate_limiting: RateLimiting,
     /// What one task may have.
     pub limits: Policy,
     /// What the machine's other users keep.
@@ -80,6 +85,12 @@ pub struct Server {
     pub keep_alive: Duration,
     /// Whether HTTP/2 is spoken.
     pub http2: bool,
+    /// Requests that are worked on at one time.
+    pub limit_concurrency: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether a proxy before it speaks TLS.
+    pub tls_proxy: bool,
     /// How long requests and tasks may go on after a SIGTERM. A flag's alone.
     pub drain: Duration,
 }
@@ -91,6 +102,19 @@ pub struct Authentication {
     pub enabled: bool,
     /// The credentials to use instead of those in the data directory.
     pub credentials: Option<Credentials>,
+    /// Tokens besides those in the data directory.
+    pub tokens: Vec<Token>,
+}
+
+/// How many requests are answered, of each tenant and of each address.
+#[derive(Clone, Debug)]
+pub struct RateLimiting {
+    /// Whether they are counted; those of a token with a rate of its own always are.
+    pub enabled: bool,
+    /// In the long run.
+    pub requests_per_minute: u32,
+    /// At once.
+    pub burst_limit: u32,
 }
 
 /// How the machine is watched, and how much of it the runtime may take.
@@ -176,9 +200,13 @@ impl Config {
                 workers: None,
                 keep_alive: Duration::ZERO,
                 http2: false,
+                limit_concurrency: 1,
+                trusted_proxies: Vec::new(),
+                tls_proxy: false,
                 drain: Duration::from_secs(10),
             },
-            authentication: Authentication { enabled: true, credentials: None },
+            authentication: Authentication { enabled: true, credentials: None, tokens: Vec::new() },
+            rate_limiting: RateLimiting { enabled: false, requests_per_minute: 1, burst_limit: 1 },
             limits: mode.into(),
             protection: Protection {
                 interval: Duration::ZERO,

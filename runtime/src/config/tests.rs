@@ -105,6 +105,10 @@ fn defaults_are_values_of_their_keys() {
     assert_eq!(paths.len(), keys().len(), "each key once");
 }
 
+fn acme() -> crate::tenants::New {
+    crate::tenants::New { tenant: "acme".into(), ..Default::default() }
+}
+
 #[test]
 fn every_key_reaches_the_configuration() {
     let before = format!("{:?}", load(&sources(&[], &[], &[])).unwrap().config);
@@ -121,6 +125,8 @@ fn every_key_reaches_the_configuration() {
                 let other = if key.path.starts_with("limits.max.") { *max } else { *min };
                 if other == number { number.saturating_sub(1).max(*min) } else { other }.to_string()
             }
+            Kind::Networks => "10.0.0.0/8, ::1".to_owned(),
+            Kind::Tokens => format!("[{}]", crate::tenants::for_configuration(acme()).unwrap().0),
             Kind::Word => unreachable!(),
         };
         let variable = key.variable().unwrap();
@@ -139,11 +145,11 @@ fn what_is_wrong_is_told_with_its_place() {
     for (text, said) in [
         (
             "mode: dev\nserver:\n  prot: 1\n",
-            "omnimind.yaml:3: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2",
+            "omnimind.yaml:3: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2, limit_concurrency, trusted_proxies, tls_proxy",
         ),
         (
             "gpu: {device: cpu}\n",
-            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, protection, limits, store, logging",
+            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, rate_limiting, protection, limits, store, logging",
         ),
         (
             "performance:\n  task_timeout: 1\n",
@@ -172,7 +178,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "server: 8000\n",
-            "omnimind.yaml:1: server: it is a mapping; server has host, port, workers, timeout_keep_alive, http2",
+            "omnimind.yaml:1: server: it is a mapping; server has host, port, workers, timeout_keep_alive, http2, limit_concurrency, trusted_proxies, tls_proxy",
         ),
         (
             "server: {workers: 1}\n",
@@ -205,7 +211,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "mode: x\nserver:\n  prot: {a: b, c: d}\n",
-            "the configuration has 2 mistakes\n  omnimind.yaml:3: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2\n  omnimind.yaml:1: mode: `x` is not allowed; it is dev, test or prod",
+            "the configuration has 2 mistakes\n  omnimind.yaml:3: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2, limit_concurrency, trusted_proxies, tls_proxy\n  omnimind.yaml:1: mode: `x` is not allowed; it is dev, test or prod",
         ),
     ] {
         assert_eq!(with(text, &[]).unwrap_err(), said, "{text}");

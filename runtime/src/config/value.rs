@@ -3,10 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde_json::json;
 
+use crate::tenants::Token;
+
 /// A value that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `null`: what the code finds out by itself.
     Null,
@@ -20,6 +23,10 @@ pub enum Value {
     Address(IpAddr),
     /// Text.
     Text(String),
+    /// Addresses and networks.
+    Networks(Vec<IpNet>),
+    /// Tokens to come in with.
+    Tokens(Vec<Token>),
 }
 
 /// What the value of a key may be.
@@ -56,6 +63,10 @@ pub enum Kind {
     Path,
     /// Any text; in the environment alone.
     Word,
+    /// A list of IP addresses and networks.
+    Networks,
+    /// A list of tokens.
+    Tokens,
 }
 
 /// A scalar as it was written.
@@ -93,6 +104,11 @@ impl Kind {
     /// # Errors
     /// What is wrong, and what is allowed. What was expanded is not shown: it may be a secret.
     pub(super) fn read(&self, scalar: &Scalar) -> Result<Value, String> {
+        match self {
+            Kind::Networks => return networks(&scalar.text),
+            Kind::Tokens => return tokens(&scalar.text),
+            _ => {}
+        }
         let expanded = scalar.is_expanded();
         let text = scalar.text.as_str();
         let is_text =
@@ -134,7 +150,13 @@ impl Kind {
             Kind::Address => text.parse().ok().map(Value::Address),
             Kind::Path | Kind::Word if text.is_empty() || text.contains('\0') => None,
             Kind::Path | Kind::Word => Some(Value::Text(text.to_owned())),
+            Kind::Networks | Kind::Tokens => None,
         }
+    }
+
+    /// Whether it is a list in a file.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Kind::Networks | Kind::Tokens)
     }
 
     /// A value as it would be written in a file.
@@ -147,6 +169,16 @@ impl Kind {
             (_, Value::Number(number)) => number.to_string(),
             (_, Value::Address(address)) => address.to_string(),
             (_, Value::Text(text)) => text.escape_debug().to_string(),
+            (_, Value::Networks(networks)) => {
+                let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+                format!("[{}]", networks.join(", "))
+            }
+            (_, Value::Tokens(tokens)) if tokens.is_empty() => "[]".to_owned(),
+            (_, Value::Tokens(tokens)) => {
+                let tokens: Vec<String> =
+                    tokens.iter().map(|token| format!("{} of {}", token.id, token.tenant)).collect();
+                format!("[{}]", tokens.join(", "))
+            }
         }
     }
 }
@@ -173,6 +205,8 @@ impl fmt::Display for Kind {
             Kind::Address => f.write_str("an IP address"),
             Kind::Path => f.write_str("a path or null"),
             Kind::Word => f.write_str("a text"),
+            Kind::Networks => f.write_str("a list of IP addresses and networks like 10.0.0.0/8"),
+            Kind::Tokens => f.write_str("a list of what `omnimind token create --print` prints"),
         }
     }
 }
@@ -187,8 +221,44 @@ impl Value {
             Value::Number(number) => json!(number),
             Value::Address(address) => json!(address),
             Value::Text(text) => json!(text),
+            Value::Networks(networks) => networks.iter().map(|network| json!(network.to_string())).collect(),
+            Value::Tokens(tokens) => {
+                tokens.iter().map(|token| json!({"id": token.id, "tenant": token.tenant})).collect()
+            }
         }
     }
+}
+
+/// The items of a list: JSON, or words with commas between.
+fn items(text: &str) -> Result<Vec<serde_json::Value>, String> {
+    match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(text).map_err(|error| format!("not a list: {error}")),
+        false => Ok(text.split(',').map(|word| json!(word.trim())).filter(|word| word != "").collect()),
+    }
+}
+
+fn networks(text: &str) -> Result<Value, String> {
+    let network = |item: serde_json::Value| {
+        let word = item.as_str().unwrap_or_default();
+        let network = word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from));
+        network
+            .map_err(|_| format!("`{}` is not allowed; it is {}", shorten(&item.to_string()), Kind::Networks))
+    };
+    items(text)?.into_iter().map(network).collect::<Result<_, _>>().map(Value::Networks)
+}
+
+fn tokens(text: &str) -> Result<Value, String> {
+    let mut tokens: Vec<Token> = Vec::new();
+    for (number, item) in items(text)?.into_iter().enumerate() {
+        let wrong = |why: String| format!("item {}: {}", number + 1, shorten(&why));
+        let token: Token = serde_json::from_value(item).map_err(|error| wrong(error.to_string()))?;
+        token.check().map_err(|why| wrong(why.to_string()))?;
+        if tokens.iter().any(|other| other.id == token.id) {
+            return Err(wrong(format!("the id {} comes twice", token.id)));
+        }
+        tokens.push(Token { configured: true, ..token });
+    }
+    Ok(Value::Tokens(tokens))
 }
 
 /// What was written, for a message that is not endless. Whoever shows the message escapes it.

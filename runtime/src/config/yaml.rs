@@ -28,7 +28,7 @@ const QUOTE: &str = "; within `{ }` and `[ ]` a variable is in quotes: \"${…}\
 /// What a file says of one path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The keys from the root, with dots between.
+    /// The keys from the root, with dots between; `[0]` behind a list is its first item.
     pub path: String,
     pub line: usize,
     pub node: Node,
@@ -38,7 +38,7 @@ pub(super) struct Entry {
 pub(super) enum Node {
     /// Keys follow.
     Mapping,
-    /// Whatever is in it is left out.
+    /// Items follow.
     List,
     /// Not yet expanded.
     Scalar(Scalar),
@@ -96,11 +96,9 @@ fn has_variable(text: &str, line: usize) -> bool {
 /// A mapping or list that is open.
 enum Open {
     /// The keys so far, with their lines, and the one whose value comes next.
-    Mapping {
-        seen: BTreeMap<String, usize>,
-        key: Option<(String, usize)>,
-    },
-    List,
+    Mapping { seen: BTreeMap<String, usize>, key: Option<(String, usize)> },
+    /// The number of the item that comes next.
+    List(usize),
 }
 
 #[derive(Default)]
@@ -155,7 +153,12 @@ impl Reader {
             // An empty file has a document of nothing, or none.
             None if text.is_empty() && !quoted => Ok(()),
             None => unreadable(line, "", "a file is keys with values, like `mode: dev`"),
-            Some(Open::List) => Ok(()),
+            Some(Open::List(_)) => {
+                let scalar = Scalar { written: text.to_owned(), text: text.to_owned(), quoted };
+                self.add(line, Node::Scalar(scalar))?;
+                self.close_value();
+                Ok(())
+            }
             Some(Open::Mapping { key: Some((_, key_line)), .. }) => {
                 // The key's line: what is empty has none of its own.
                 let line = *key_line;
@@ -202,38 +205,53 @@ impl Reader {
             (Some(Open::Mapping { key: None, .. }), _) => {
                 return unreadable(line, &self.path(), "a mapping or list as a key; a key is a word");
             }
-            (Some(Open::List), _) => Open::List,
-            (Some(Open::Mapping { key: Some((_, key_line)), .. }), _) => {
-                let node = if mapping { Node::Mapping } else { Node::List };
-                self.add(*key_line, node)?;
-                if mapping { Open::mapping() } else { Open::List }
+            (Some(Open::List(_)), _) => {
+                self.add(line, if mapping { Node::Mapping } else { Node::List })?;
+                Open::of(mapping)
             }
-            (None, true) => Open::mapping(),
+            (Some(Open::Mapping { key: Some((_, key_line)), .. }), _) => {
+                self.add(*key_line, if mapping { Node::Mapping } else { Node::List })?;
+                Open::of(mapping)
+            }
+            (None, true) => Open::of(true),
         };
         self.open.push(open);
         Ok(())
     }
 
-    /// The value of the innermost key is whole.
+    /// The value of the innermost key, or the innermost list's item, is whole.
     fn close_value(&mut self) {
-        if let Some(Open::Mapping { key, .. }) = self.open.last_mut() {
-            *key = None;
+        match self.open.last_mut() {
+            Some(Open::Mapping { key, .. }) => *key = None,
+            Some(Open::List(next)) => *next += 1,
+            None => {}
         }
     }
 
     /// The keys that are open, from the root.
     fn path(&self) -> String {
-        let keys = self.open.iter().filter_map(|open| match open {
-            Open::Mapping { key, .. } => key.as_ref().map(|(key, _)| key.as_str()),
-            Open::List => None,
-        });
-        keys.collect::<Vec<_>>().join(".")
+        let mut path = String::new();
+        for open in &self.open {
+            match open {
+                Open::Mapping { key: Some((key, _)), .. } => {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    path.push_str(dot);
+                    path.push_str(key);
+                }
+                Open::Mapping { key: None, .. } => {}
+                Open::List(item) => path.push_str(&format!("[{item}]")),
+            }
+        }
+        path
     }
 }
 
 impl Open {
-    fn mapping() -> Open {
-        Open::Mapping { seen: BTreeMap::new(), key: None }
+    fn of(mapping: bool) -> Open {
+        match mapping {
+            true => Open::Mapping { seen: BTreeMap::new(), key: None },
+            false => Open::List(0),
+        }
     }
 }
 
@@ -259,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_key_has_its_line() {
-        let text = "# about\nmode: prod\n\nserver:\n  host: \"::1\"\n  port:\n    8000\nstore: {max_tasks: 5,\n  max_bytes: 1GiB}\nlist: [a, {b: c}]\nempty:\n";
+        let text = "# about\nmode: prod\n\nserver:\n  host: \"::1\"\n  port:\n    8000\nstore: {max_tasks: 5,\n  max_bytes: 1GiB}\nlist: [a, {b: c, d: [e]}]\nempty:\n";
         let expected = [
             ("mode", 2, "prod"),
             ("server", 4, "{"),
@@ -269,6 +287,11 @@ mod tests {
             ("store.max_tasks", 8, "5"),
             ("store.max_bytes", 9, "1GiB"),
             ("list", 10, "["),
+            ("list[0]", 10, "a"),
+            ("list[1]", 10, "{"),
+            ("list[1].b", 10, "c"),
+            ("list[1].d", 10, "["),
+            ("list[1].d[0]", 10, "e"),
             ("empty", 11, ""),
         ];
         let expected = expected.map(|(path, line, node)| (path.to_owned(), line, node.to_owned()));

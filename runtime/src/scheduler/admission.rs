@@ -4,6 +4,7 @@
 //! never use what they may, and few use none. One that begins has to fit into the *room*, which is what all
 //! tasks together may take by the last sample of the machine.
 
+use super::fair::Fair;
 use crate::protection::Admission as Rule;
 use crate::task::Priority;
 
@@ -35,11 +36,14 @@ pub(super) struct Admission {
     /// What they used above that, at the last sample.
     above: u64,
     pub room: Room,
+    pub fair: Fair,
 }
 
 /// What of a task decides whether it may begin.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate {
+pub struct Candidate<'a> {
+    /// Whose it is.
+    pub tenant: &'a str,
     /// How urgent it is.
     pub priority: Priority,
     /// Bytes of memory that it may take.
@@ -62,7 +66,7 @@ pub(super) enum Verdict {
 
 impl Admission {
     pub fn new(places: usize) -> Admission {
-        Admission { places, held: 0, quarters: 0, above: 0, room: Room::default() }
+        Admission { places, held: 0, quarters: 0, above: 0, room: Room::default(), fair: Fair::default() }
     }
 
     pub fn places(&self) -> usize {
@@ -98,7 +102,7 @@ impl Admission {
     }
 
     /// Bytes that it needs to begin.
-    fn need(&self, candidate: Candidate) -> u64 {
+    fn need(&self, candidate: Candidate<'_>) -> u64 {
         match self.room.rule {
             Rule::Open => quarter(candidate.memory_bytes),
             Rule::WaitToFit | Rule::RefuseUnfit => candidate.memory_bytes,
@@ -106,11 +110,11 @@ impl Admission {
     }
 
     /// Whether it would fit if nothing of ours ran.
-    pub fn would_fit_alone(&self, candidate: Candidate) -> bool {
+    pub fn would_fit_alone(&self, candidate: Candidate<'_>) -> bool {
         self.room.bytes.is_none_or(|bytes| self.need(candidate) <= bytes)
     }
 
-    pub fn verdict(&self, candidate: Candidate) -> Verdict {
+    pub fn verdict(&self, candidate: Candidate<'_>) -> Verdict {
         let Room { rule, bytes, held_back_below, writes_refused } = self.room;
         let need = self.need(candidate);
         let fits = bytes.is_none_or(|bytes| self.counted().saturating_add(need) <= bytes);
@@ -119,17 +123,19 @@ impl Admission {
             _ if !fits => Verdict::WaitsForMemory,
             _ if held_back_below.is_some_and(|below| candidate.priority < below) => Verdict::Waits,
             _ if writes_refused && candidate.durable => Verdict::Waits,
-            _ if self.is_full() => Verdict::Waits,
+            _ if self.is_full() || !self.fair.may_begin(candidate.tenant, self.places) => Verdict::Waits,
             _ => Verdict::Begins,
         }
     }
 
-    pub fn begin(&mut self, memory_bytes: u64) {
+    pub fn begin(&mut self, tenant: &str, memory_bytes: u64) {
+        self.fair.begin(tenant);
         self.held += 1;
         self.quarters = self.quarters.saturating_add(quarter(memory_bytes));
     }
 
-    pub fn end(&mut self, memory_bytes: u64) {
+    pub fn end(&mut self, tenant: &str, memory_bytes: u64) {
+        self.fair.end(tenant);
         self.held = self.held.saturating_sub(1);
         self.quarters = self.quarters.saturating_sub(quarter(memory_bytes));
         if self.held == 0 {
@@ -144,8 +150,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn task(priority: Priority, memory_bytes: u64) -> Candidate {
-        Candidate { priority, memory_bytes, durable: true }
+    fn task(priority: Priority, memory_bytes: u64) -> Candidate<'static> {
+        Candidate { tenant: "a", priority, memory_bytes, durable: true }
     }
 
     fn with(room: Room) -> Admission {
@@ -157,27 +163,39 @@ mod tests {
         let mut admission = Admission::new(1);
         let medium = task(Priority::Medium, MIB);
         assert_eq!(admission.verdict(medium), Verdict::Begins);
-        admission.begin(MIB);
+        admission.begin("a", MIB);
         assert_eq!(admission.verdict(medium), Verdict::Waits);
         admission.resize(2);
         assert_eq!(admission.verdict(medium), Verdict::Begins);
-        admission.begin(MIB);
+        admission.begin("a", MIB);
         admission.resize(1);
-        admission.end(MIB);
+        admission.end("a", MIB);
         assert_eq!(admission.verdict(medium), Verdict::Waits, "the one that is left has the one place");
-        admission.end(MIB);
+        admission.end("a", MIB);
         assert_eq!(admission.verdict(medium), Verdict::Begins);
     }
 
     #[test]
     fn a_task_that_runs_counts_with_a_quarter_or_with_what_it_uses() {
         let mut admission = with(Room { bytes: Some(1000 * MIB), ..Room::default() });
-        admission.begin(800 * MIB);
+        admission.begin("a", 800 * MIB);
         assert_eq!(admission.counted(), 200 * MIB);
         admission.measure([(500 * MIB, 800 * MIB)].into_iter());
         assert_eq!(admission.counted(), 500 * MIB);
         admission.measure([(100 * MIB, 800 * MIB)].into_iter());
         assert_eq!(admission.counted(), 200 * MIB);
+    }
+
+    #[test]
+    fn a_tenant_that_has_its_share_waits_and_others_do_not() {
+        let mut admission = Admission::new(4);
+        admission.fair.set_shares([("a".to_owned(), 50)].into());
+        let of_a = task(Priority::Critical, MIB);
+        admission.begin("a", MIB);
+        assert_eq!(admission.verdict(of_a), Verdict::Begins);
+        admission.begin("a", MIB);
+        assert_eq!(admission.verdict(of_a), Verdict::Waits);
+        assert_eq!(admission.verdict(Candidate { tenant: "b", ..of_a }), Verdict::Begins);
     }
 
     #[test]
@@ -188,7 +206,7 @@ mod tests {
             (Rule::RefuseUnfit, 800, 801, Verdict::Unfit),
         ] {
             let mut admission = with(Room { rule, bytes: Some(1000 * MIB), ..Room::default() });
-            admission.begin(800 * MIB);
+            admission.begin("a", 800 * MIB);
             assert_eq!(admission.verdict(task(Priority::Low, fits * MIB)), Verdict::Begins, "{rule:?}");
             assert_eq!(admission.verdict(task(Priority::Critical, does_not * MIB)), then, "{rule:?}");
         }

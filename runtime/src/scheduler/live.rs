@@ -24,7 +24,7 @@ pub struct Live {
     /// Which.
     pub id: TaskId,
     /// Whose.
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// What it is.
     pub spec: Arc<Spec>,
     /// Bytes of memory that it may take.
@@ -84,7 +84,7 @@ impl Live {
         };
         Live {
             id,
-            tenant,
+            tenant: tenant.into(),
             spec,
             memory_bytes,
             created,
@@ -97,9 +97,9 @@ impl Live {
     }
 
     /// What decides whether it may begin.
-    pub(super) fn candidate(&self) -> Candidate {
+    pub(super) fn candidate(&self) -> Candidate<'_> {
         let Spec { priority, durable, .. } = *self.spec;
-        Candidate { priority, durable, memory_bytes: self.memory_bytes }
+        Candidate { tenant: &self.tenant, priority, durable, memory_bytes: self.memory_bytes }
     }
 
     /// Bytes of memory that it takes while it waits, about.
@@ -121,7 +121,7 @@ impl Live {
     pub(super) fn task_in(&self, state: State) -> Task {
         Task {
             id: self.id,
-            tenant: self.tenant.clone(),
+            tenant: self.tenant.as_ref().to_owned(),
             created: self.created,
             spec: self.spec.clone(),
             state,

@@ -9,6 +9,7 @@
 mod admission;
 mod attempt;
 mod clock;
+mod fair;
 mod live;
 mod places;
 mod protect;
@@ -218,7 +219,7 @@ impl Scheduler {
 
     /// One task that has not ended.
     pub fn live(&self, tenant: &str, id: TaskId) -> Option<Arc<Live>> {
-        self.0.state().live.get(&id).filter(|live| live.tenant == tenant).cloned()
+        self.0.state().live.get(&id).filter(|live| *live.tenant == *tenant).cloned()
     }
 
     /// One task of `tenant`, whether it has ended or not.
@@ -351,7 +352,7 @@ impl Scheduler {
     pub fn uses(&self, tenant: &str, digest: &Digest) -> bool {
         let state = self.0.state();
         state.arriving.contains_key(digest)
-            || state.live.values().any(|live| live.tenant == tenant && live.spec.digest == *digest)
+            || state.live.values().any(|live| *live.tenant == *tenant && live.spec.digest == *digest)
     }
 
     /// How busy it is.
@@ -394,9 +395,9 @@ impl Shared {
     }
 
     /// What a task needs that is to begin.
-    fn candidate(&self, spec: &Spec) -> Candidate {
-        let Spec { priority, durable, .. } = *spec;
-        Candidate { priority, durable, memory_bytes: self.executor.memory_limit(spec) }
+    fn candidate<'a>(&self, Task { tenant, spec, .. }: &'a Task) -> Candidate<'a> {
+        let Spec { priority, durable, .. } = **spec;
+        Candidate { tenant, priority, durable, memory_bytes: self.executor.memory_limit(spec) }
     }
 
     /// A task as it is held until it ends.

@@ -21,8 +21,10 @@ const PASSING_MS: i64 = 30_000;
 /// Everything that changes.
 pub(super) struct Inner {
     pub queue: Queue<Waiting>,
-    /// What all in the queue take.
-    pub waiting_bytes: usize,
+    /// What waits of each tenant that has some.
+    waiting: HashMap<Arc<str>, Waits>,
+    /// Of all together.
+    waits: Waits,
     pub live: BTreeMap<TaskId, Arc<Live>>,
     /// Those that are being executed, also before they are stored.
     pub running: HashMap<TaskId, Arc<Live>>,
@@ -38,6 +40,13 @@ pub(super) struct Inner {
     pub shutting_down: bool,
 }
 
+/// Tasks that wait, and what they take.
+#[derive(Clone, Copy, Default)]
+struct Waits {
+    tasks: usize,
+    bytes: usize,
+}
+
 /// A task in the queue.
 pub(super) struct Waiting {
     pub live: Arc<Live>,
@@ -49,7 +58,8 @@ impl Inner {
     pub fn new(places: usize) -> Inner {
         Inner {
             queue: Queue::default(),
-            waiting_bytes: 0,
+            waiting: HashMap::new(),
+            waits: Waits::default(),
             live: BTreeMap::new(),
             running: HashMap::new(),
             arriving: HashMap::new(),
@@ -64,8 +74,27 @@ impl Inner {
     /// Puts a task into the queue, where it waits since `since_ms`, or will from then on.
     pub fn push(&mut self, live: Arc<Live>, since_ms: i64) {
         let bytes = live.weight();
-        self.waiting_bytes += bytes;
-        self.queue.push_later(live.id, live.spec.priority, since_ms, Waiting { live, bytes });
+        let of_tenant = self.waiting.entry(live.tenant.clone()).or_default();
+        for waits in [&mut self.waits, of_tenant] {
+            waits.tasks += 1;
+            waits.bytes += bytes;
+        }
+        let (tenant, priority) = (live.tenant.clone(), live.spec.priority);
+        self.queue.push_later(live.id, tenant, priority, since_ms, Waiting { live, bytes });
+    }
+
+    /// This one waits no more.
+    fn left(&mut self, Waiting { live, bytes }: Waiting) -> Arc<Live> {
+        self.waits.tasks -= 1;
+        self.waits.bytes -= bytes;
+        if let Some(waits) = self.waiting.get_mut(&live.tenant) {
+            waits.tasks -= 1;
+            waits.bytes -= bytes;
+            if waits.tasks == 0 {
+                self.waiting.remove(&live.tenant);
+            }
+        }
+        live
     }
 
     /// Takes the next one that may begin out, if there is one at `now_ms`.
@@ -77,7 +106,9 @@ impl Inner {
         }
         let least = admission.room.held_back_below.unwrap_or(Priority::Low);
         let (before, mut looked) = (passed.take(), 0);
-        let waiting = queue.pop(now_ms, least, |Waiting { live, .. }| {
+        let (fair, places) = (&admission.fair, admission.places());
+        let rank = |tenant: &str| fair.may_begin(tenant, places).then(|| fair.rank(tenant));
+        let waiting = queue.pop(now_ms, least, rank, |Waiting { live, .. }| {
             looked += 1;
             match admission.verdict(live.candidate()) {
                 Verdict::Begins => return ControlFlow::Continue(true),
@@ -94,23 +125,27 @@ impl Inner {
             }
             if looked < LOOK_AHEAD { ControlFlow::Continue(false) } else { ControlFlow::Break(()) }
         });
-        let Waiting { live, bytes } = waiting?;
-        self.waiting_bytes -= bytes;
-        Some(live)
+        if passed.is_none() {
+            // It was another tenant's turn: what waits for memory has waited all the same.
+            *passed = before.filter(|(id, _)| queue.waits(*id));
+        }
+        waiting.map(|waiting| self.left(waiting))
     }
 
     /// Whether a task that comes now begins; it waits otherwise.
     ///
     /// # Errors
     /// It is not accepted.
-    pub fn look_at(&mut self, candidate: Candidate, settings: &Settings, now_ms: i64) -> Result<bool, Error> {
+    pub fn look_at(
+        &mut self,
+        candidate: Candidate<'_>,
+        settings: &Settings,
+        now_ms: i64,
+    ) -> Result<bool, Error> {
         if self.shutting_down {
             return Err(Error::ShuttingDown);
         }
-        let (tasks, bytes) = (self.queue.waiting(), self.waiting_bytes);
-        if tasks >= settings.max_pending || bytes >= settings.max_pending_bytes {
-            return Err(Error::QueueFull { tasks, bytes });
-        }
+        self.admit_to_queue(candidate.tenant, settings)?;
         if self.admission.room.writes_refused && candidate.durable {
             return Err(Error::Store(task_store::Error::nearly_full()));
         }
@@ -125,23 +160,40 @@ impl Inner {
         }
     }
 
+    /// Whether one more of `tenant` may wait. As much as may is divided among those that have something there, so
+    /// that whoever fills the queue does not shut it for others; all together never have more than twice that.
+    fn admit_to_queue(&self, tenant: &str, settings: &Settings) -> Result<(), Error> {
+        let Settings { max_pending, max_pending_bytes, .. } = *settings;
+        let theirs = self.waiting.get(tenant);
+        let tenants = self.waiting.len() + usize::from(theirs.is_none());
+        let is_full = |waits: Waits, tasks, bytes| waits.tasks >= tasks || waits.bytes >= bytes;
+        let Waits { tasks, bytes } = theirs.copied().unwrap_or_default();
+        if is_full(Waits { tasks, bytes }, max_pending.div_ceil(tenants), max_pending_bytes / tenants)
+            || is_full(self.waits, 2 * max_pending, 2 * max_pending_bytes)
+        {
+            return Err(Error::QueueFull { tasks, bytes });
+        }
+        Ok(())
+    }
+
     /// Takes this one out; false if it does not wait.
     pub fn take_out(&mut self, id: TaskId) -> bool {
         let waiting = self.queue.remove(id);
-        self.waiting_bytes -= waiting.as_ref().map_or(0, |waiting| waiting.bytes);
-        waiting.is_some()
+        waiting.map(|waiting| self.left(waiting)).is_some()
     }
 
     /// A place for a task that [`Admission::verdict`] lets begin.
-    pub fn place(&mut self, shared: &Arc<Shared>, candidate: Candidate) -> Place {
-        self.admission.begin(candidate.memory_bytes);
-        Place { shared: shared.clone(), memory_bytes: candidate.memory_bytes }
+    pub fn place(&mut self, shared: &Arc<Shared>, candidate: Candidate<'_>) -> Place {
+        let Candidate { tenant, memory_bytes, .. } = candidate;
+        self.admission.begin(tenant, memory_bytes);
+        Place { shared: shared.clone(), tenant: tenant.into(), memory_bytes }
     }
 }
 
 /// Held from the start of an attempt to its stored end. Not to be dropped under the scheduler's lock.
 pub(super) struct Place {
     shared: Arc<Shared>,
+    tenant: Arc<str>,
     memory_bytes: u64,
 }
 
@@ -149,7 +201,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let is_last = {
             let mut state = self.shared.state();
-            state.admission.end(self.memory_bytes);
+            state.admission.end(&self.tenant, self.memory_bytes);
             state.admission.held() == 0
         };
         self.shared.wake.notify_one();
@@ -172,6 +224,10 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn live(mebibytes: u64) -> Arc<Live> {
+        live_of("", mebibytes)
+    }
+
+    fn live_of(tenant: &str, mebibytes: u64) -> Arc<Live> {
         let spec = Spec {
             component: String::new(),
             digest: Digest::of(b""),
@@ -189,7 +245,7 @@ mod tests {
         };
         let (created, id) = (Timestamp::now(), TaskId::generate());
         let state = State::submitted(created);
-        let task = Task { id, tenant: String::new(), created, spec: Arc::new(spec), state };
+        let task = Task { id, tenant: tenant.to_owned(), created, spec: Arc::new(spec), state };
         Arc::new(Live::new(task, mebibytes * MIB, Arc::new(MemoryStore::default()), None))
     }
 
@@ -197,7 +253,7 @@ mod tests {
     fn inner(room: u64, taken: u64, waiting: &[&Arc<Live>]) -> Inner {
         let mut inner = Inner::new(10);
         inner.admission.room = Room { rule: Rule::WaitToFit, bytes: Some(room * MIB), ..Room::default() };
-        inner.admission.begin(taken * 4 * MIB);
+        inner.admission.begin("", taken * 4 * MIB);
         waiting.iter().for_each(|live| inner.push((*live).clone(), 0));
         inner
     }
@@ -215,7 +271,7 @@ mod tests {
         let later = live(10);
         inner.push(later.clone(), 0);
         assert_eq!(popped(&mut inner, PASSING_MS + 2), None, "it was passed for long enough");
-        inner.admission.end(200 * MIB);
+        inner.admission.end("", 200 * MIB);
         assert_eq!(popped(&mut inner, PASSING_MS + 3), Some(large.id), "and is first once there is room");
         assert_eq!(popped(&mut inner, PASSING_MS + 3), Some(later.id));
     }
@@ -231,6 +287,28 @@ mod tests {
         assert_eq!(popped(&mut inner, 10 * PASSING_MS), None);
         inner.admission.room.bytes = Some(2000 * MIB);
         assert_eq!(popped(&mut inner, 10 * PASSING_MS), Some(huge.id));
+    }
+
+    #[test]
+    fn whoever_fills_the_queue_does_not_shut_it_for_others() {
+        let settings = Settings { places: 0, max_pending: 4, max_pending_bytes: usize::MAX };
+        let mut inner = Inner::new(0);
+        let mut fill = |tenant: &str| {
+            let mut count = 0;
+            while inner.admit_to_queue(tenant, &settings).is_ok() && count < 10 {
+                inner.push(live_of(tenant, 1), 0);
+                count += 1;
+            }
+            count
+        };
+        assert_eq!([fill("a"), fill("b"), fill("c"), fill("a")], [4, 2, 2, 0], "and twice as many in all");
+        while inner
+            .queue
+            .pop(1, Priority::Low, |_| Some(0), |_| ControlFlow::Continue(true))
+            .map(|waiting| inner.left(waiting))
+            .is_some()
+        {}
+        assert!(inner.waiting.is_empty() && inner.waits.tasks == 0 && inner.waits.bytes == 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What protects the machine: who may begin, who is paused, and who is ended for the others' sake.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,9 +62,15 @@ impl Scheduler {
     ///
     /// # Errors
     /// It would be refused.
-    pub fn would_begin(&self, candidate: Candidate) -> Result<bool, Error> {
+    pub fn would_begin(&self, candidate: Candidate<'_>) -> Result<bool, Error> {
         let now = self.0.clock.now_ms();
         self.0.state().look_at(candidate, &self.0.settings, now)
+    }
+
+    /// Tenants may hold this many percent of the places, from now on; who is not named may hold all.
+    pub fn set_shares(&self, shares: BTreeMap<String, u8>) {
+        self.0.state().admission.fair.set_shares(shares);
+        self.0.wake.notify_one();
     }
 
     /// Pauses every running task below `below` at its next yield, and lets the others go on. Returns those that

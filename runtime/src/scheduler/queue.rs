@@ -1,11 +1,12 @@
-//! Who is next: four priorities with ageing, and tasks that wait for their time.
+//! Who is next: four priorities with ageing for each tenant, and tasks that wait for their time.
 //!
-//! Pure: time is a parameter. A task's place is fixed when it begins to wait: each step of priority is worth
+//! Pure: time is a parameter, and so is the order of the tenants. A task's place is fixed when it begins to wait: each step of priority is worth
 //! [`HEAD_START_MS`] of waiting. So an urgent task overtakes what came within that time, and never more:
 //! whatever waits long enough is first, and nothing has to be reordered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::task::{Priority, TaskId};
 
@@ -18,22 +19,22 @@ type Place = (i64, TaskId);
 /// Tasks that wait, each with a `T`.
 #[derive(Debug)]
 pub struct Queue<T> {
-    /// By priority, lowest first: some may be held back.
-    ready: [BTreeMap<Place, T>; 4],
+    /// Those of each tenant that has some, by priority, lowest first: some may be held back.
+    ready: HashMap<Arc<str>, [BTreeMap<Place, T>; 4]>,
     /// By the time they are ready.
-    later: BTreeMap<Place, (Priority, T)>,
-    places: HashMap<TaskId, (Priority, Place)>,
+    later: BTreeMap<Place, (Arc<str>, Priority, T)>,
+    places: HashMap<TaskId, (Arc<str>, Priority, Place)>,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Queue<T> {
-        Queue { ready: Default::default(), later: BTreeMap::new(), places: HashMap::new() }
+        Queue { ready: HashMap::new(), later: BTreeMap::new(), places: HashMap::new() }
     }
 }
 
 impl<T> Queue<T> {
     /// `id` has been waiting since `since_ms`, in milliseconds of whatever clock the caller has.
-    fn push(&mut self, id: TaskId, priority: Priority, since_ms: i64, task: T) {
+    fn push(&mut self, id: TaskId, tenant: Arc<str>, priority: Priority, since_ms: i64, task: T) {
         let steps = match priority {
             Priority::Low => 3,
             Priority::Medium => 2,
@@ -41,53 +42,72 @@ impl<T> Queue<T> {
             Priority::Critical => 0,
         };
         let place = (since_ms.saturating_add(steps * HEAD_START_MS), id);
-        self.class(priority).insert(place, task);
-        self.places.insert(id, (priority, place));
+        if let Some(line) = self.ready.entry(tenant.clone()).or_default().get_mut(priority as usize) {
+            line.insert(place, task);
+        }
+        self.places.insert(id, (tenant, priority, place));
     }
 
     /// `id` begins to wait at `due_ms`.
-    pub fn push_later(&mut self, id: TaskId, priority: Priority, due_ms: i64, task: T) {
+    pub fn push_later(&mut self, id: TaskId, tenant: Arc<str>, priority: Priority, due_ms: i64, task: T) {
         let place = (due_ms, id);
-        self.later.insert(place, (priority, task));
-        self.places.insert(id, (priority, place));
+        self.later.insert(place, (tenant.clone(), priority, task));
+        self.places.insert(id, (tenant, priority, place));
     }
 
     /// Takes the first one at `now_ms`, of those that are at least as urgent as `least`, that `look` wants: it is
-    /// asked in their order until it wants one or says that nobody goes.
-    pub fn pop(
+    /// asked in their order until it wants one or says that nobody goes. Tenants come in the order of their
+    /// `rank`; one that has none is left out.
+    pub fn pop<R: Ord>(
         &mut self,
         now_ms: i64,
         least: Priority,
+        rank: impl Fn(&str) -> Option<R>,
         mut look: impl FnMut(&T) -> ControlFlow<(), bool>,
     ) -> Option<T> {
         self.promote(now_ms);
-        let mut lines: Vec<_> =
-            self.ready.iter().skip(least as usize).map(|line| line.iter().peekable()).collect();
-        let id = loop {
-            let first = lines
-                .iter_mut()
-                .filter_map(|line| Some((*line.peek()?.0, line)))
-                .min_by_key(|(place, _)| *place);
-            let ((_, id), task) = first.and_then(|(_, line)| line.next())?;
-            match look(task) {
-                ControlFlow::Continue(false) => {}
-                ControlFlow::Continue(true) => break *id,
-                ControlFlow::Break(()) => return None,
+        let ranked = self.ready.iter().filter_map(|(tenant, lines)| Some((rank(tenant)?, tenant, lines)));
+        let mut tenants: Vec<_> = ranked.collect();
+        tenants.sort_by(|(rank, tenant, _), (other, another, _)| (rank, tenant).cmp(&(other, another)));
+        for (_, _, lines) in tenants {
+            let mut lines: Vec<_> =
+                lines.iter().skip(least as usize).map(|line| line.iter().peekable()).collect();
+            loop {
+                let first = lines
+                    .iter_mut()
+                    .filter_map(|line| Some((*line.peek()?.0, line)))
+                    .min_by_key(|(place, _)| *place);
+                let Some(((_, id), task)) = first.and_then(|(_, line)| line.next()) else { break };
+                match look(task) {
+                    ControlFlow::Continue(false) => {}
+                    ControlFlow::Continue(true) => {
+                        let id = *id;
+                        return self.remove(id);
+                    }
+                    ControlFlow::Break(()) => return None,
+                }
             }
-        };
-        self.remove(id)
+        }
+        None
     }
 
     /// Takes `id` out.
     pub fn remove(&mut self, id: TaskId) -> Option<T> {
-        let (priority, place) = self.places.remove(&id)?;
-        self.class(priority).remove(&place).or_else(|| self.later.remove(&place).map(|(_, task)| task))
+        let (tenant, priority, place) = self.places.remove(&id)?;
+        let Some(lines) = self.ready.get_mut(&tenant) else {
+            return self.later.remove(&place).map(|(.., task)| task);
+        };
+        let ready = lines.get_mut(priority as usize).and_then(|line| line.remove(&place));
+        if lines.iter().all(BTreeMap::is_empty) {
+            self.ready.remove(&tenant);
+        }
+        ready.or_else(|| self.later.remove(&place).map(|(.., task)| task))
     }
 
     /// Whether one could be taken at `now_ms`.
     pub fn is_ready(&mut self, now_ms: i64) -> bool {
         self.promote(now_ms);
-        self.ready.iter().any(|line| !line.is_empty())
+        !self.ready.is_empty()
     }
 
     /// When the next of those that are not ready yet will be.
@@ -95,19 +115,14 @@ impl<T> Queue<T> {
         self.later.first_key_value().map(|((due_ms, _), _)| *due_ms)
     }
 
+    /// Whether `id` does.
+    pub fn waits(&self, id: TaskId) -> bool {
+        self.places.contains_key(&id)
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.places.len()
-    }
-
-    fn class(&mut self, priority: Priority) -> &mut BTreeMap<Place, T> {
-        let [low, medium, high, critical] = &mut self.ready;
-        match priority {
-            Priority::Low => low,
-            Priority::Medium => medium,
-            Priority::High => high,
-            Priority::Critical => critical,
-        }
     }
 
     fn promote(&mut self, now_ms: i64) {
@@ -116,8 +131,8 @@ impl<T> Queue<T> {
             if due_ms > now_ms {
                 break;
             }
-            let (priority, task) = entry.remove();
-            self.push(id, priority, due_ms, task);
+            let (tenant, priority, task) = entry.remove();
+            self.push(id, tenant, priority, due_ms, task);
         }
     }
 }
@@ -129,13 +144,13 @@ mod tests {
     fn queue(tasks: &[(Priority, i64, &'static str)]) -> Queue<&'static str> {
         let mut queue = Queue::default();
         for (priority, since_ms, name) in tasks {
-            queue.push(TaskId::generate(), *priority, *since_ms, *name);
+            queue.push(TaskId::generate(), "a".into(), *priority, *since_ms, *name);
         }
         queue
     }
 
     fn pop(queue: &mut Queue<&'static str>, now_ms: i64) -> Option<&'static str> {
-        queue.pop(now_ms, Priority::Low, |_| ControlFlow::Continue(true))
+        queue.pop(now_ms, Priority::Low, |_| Some(0), |_| ControlFlow::Continue(true))
     }
 
     fn order(mut queue: Queue<&'static str>, now_ms: i64) -> Vec<&'static str> {
@@ -147,10 +162,10 @@ mod tests {
         use Priority::{High, Low, Medium};
         let mut queue = queue(&[(Low, 0, "a"), (Medium, 0, "b"), (High, 0, "c"), (High, 1, "d")]);
         let unless = |no: &'static str| move |task: &&'static str| ControlFlow::Continue(*task != no);
-        assert_eq!(queue.pop(2, Low, unless("c")), Some("d"));
-        assert_eq!(queue.pop(2, High, unless("c")), None, "the others are below");
-        assert_eq!(queue.pop(2, Low, |_| ControlFlow::Break(())), None);
-        assert_eq!(queue.pop(2, Medium, unless("")), Some("c"));
+        assert_eq!(queue.pop(2, Low, |_| Some(0), unless("c")), Some("d"));
+        assert_eq!(queue.pop(2, High, |_| Some(0), unless("c")), None, "the others are below");
+        assert_eq!(queue.pop(2, Low, |_| Some(0), |_| ControlFlow::Break(())), None);
+        assert_eq!(queue.pop(2, Medium, |_| Some(0), unless("")), Some("c"));
         assert_eq!((pop(&mut queue, 2), pop(&mut queue, 2)), (Some("b"), Some("a")));
     }
 
@@ -159,6 +174,31 @@ mod tests {
         use Priority::{Critical, High, Low, Medium};
         let tasks = [(Low, 0, "a"), (Medium, 1, "b"), (High, 2, "c"), (Critical, 3, "d"), (Critical, 4, "e")];
         assert_eq!(order(queue(&tasks), 5), ["d", "e", "c", "b", "a"]);
+    }
+
+    #[test]
+    fn tenants_come_in_their_order_and_within_each_the_urgent_first() {
+        use Priority::{Critical, Low};
+        let mut queue = Queue::default();
+        for (tenant, priority, name) in [
+            ("a", Critical, "a1"),
+            ("a", Critical, "a2"),
+            ("b", Low, "b1"),
+            ("b", Critical, "b2"),
+            ("c", Critical, "c1"),
+        ] {
+            queue.push(TaskId::generate(), tenant.into(), priority, 0, name);
+        }
+        let rank = |tenant: &str| match tenant {
+            "a" => Some(2),
+            "b" => Some(1),
+            _ => None,
+        };
+        let mut next = || queue.pop(1, Low, rank, |_| ControlFlow::Continue(true));
+        let order: Vec<_> = std::iter::from_fn(&mut next).collect();
+        assert_eq!(order, ["b2", "b1", "a1", "a2"], "one without a rank waits");
+        assert_eq!(queue.pop(1, Low, |_| Some(0), |_| ControlFlow::Continue(true)), Some("c1"));
+        assert!(queue.ready.is_empty() && queue.places.is_empty());
     }
 
     #[test]
@@ -174,8 +214,8 @@ mod tests {
     fn what_is_due_later_waits_until_then() {
         let mut queue = Queue::default();
         let id = TaskId::generate();
-        queue.push_later(id, Priority::Critical, 100, "later");
-        queue.push(TaskId::generate(), Priority::Low, 0, "now");
+        queue.push_later(id, "a".into(), Priority::Critical, 100, "later");
+        queue.push(TaskId::generate(), "a".into(), Priority::Low, 0, "now");
         assert_eq!(queue.next_due_ms(), Some(100));
         assert_eq!(pop(&mut queue, 99), Some("now"));
         assert_eq!(pop(&mut queue, 99), None);
@@ -188,8 +228,8 @@ mod tests {
     fn what_is_taken_out_does_not_come() {
         let mut queue = Queue::default();
         let [now, later] = [TaskId::generate(), TaskId::generate()];
-        queue.push(now, Priority::Low, 0, "now");
-        queue.push_later(later, Priority::Low, 1, "later");
+        queue.push(now, "a".into(), Priority::Low, 0, "now");
+        queue.push_later(later, "a".into(), Priority::Low, 1, "later");
         assert_eq!(queue.remove(later), Some("later"));
         assert_eq!(queue.remove(now), Some("now"));
         assert_eq!((queue.remove(now), pop(&mut queue, 2), queue.waiting()), (None, None, 0));

@@ -12,7 +12,7 @@ use super::live::{Ended, Live, SMALL_INPUT};
 use super::places::Place;
 use super::{Error, Scheduler, Shared};
 use crate::executor::Control;
-use crate::task::{Digest, End, Next, Outcome, Spec, Task, TaskId};
+use crate::task::{Digest, End, Next, Outcome, Task, TaskId};
 use crate::task_store::{Idempotency, Inserted};
 
 /// How long a task that nobody knows of may run before it is stored.
@@ -132,7 +132,7 @@ impl Shared {
     /// Stores a submission, tells what became of it, and sees it through if there is a place.
     async fn accept(self: Arc<Self>, submission: Submission, tell: oneshot::Sender<Result<Told, Error>>) {
         let Submission { mut task, input, idempotency, waits } = submission;
-        let place = match self.claim(&task.spec) {
+        let place = match self.claim(&task) {
             Ok(place) => place,
             Err(error) => {
                 let _ = tell.send(Err(error));
@@ -262,8 +262,8 @@ impl Shared {
     }
 
     /// A place, if there is one and nobody waits for it; none if the task is to wait.
-    fn claim(self: &Arc<Self>, spec: &Spec) -> Result<Option<Place>, Error> {
-        let candidate = self.candidate(spec);
+    fn claim(self: &Arc<Self>, task: &Task) -> Result<Option<Place>, Error> {
+        let candidate = self.candidate(task);
         let mut state = self.state();
         let begins = state.look_at(candidate, &self.settings, self.clock.now_ms())?;
         Ok(begins.then(|| state.place(self, candidate)))

@@ -1,7 +1,7 @@
-//! Who is asking: HTTP Basic, with credentials made at the first start.
+//! Who is asking: HTTP Basic, with credentials made at the first start, or a token.
 //!
 //! Whatever is wrong with credentials, the answer is the same and takes the same time. Repeated failures for
-//! one address and one name are answered `429` without a look at the password.
+//! one address and one name, or of one address with tokens, are answered `429` without a look at the secret.
 
 use std::fs;
 use std::net::IpAddr;
@@ -17,12 +17,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::caller::{Caller, DEFAULT_TENANT};
+use super::caller::Caller;
 use super::problem::{Problem, Result};
 use super::sessions::Sessions;
 use crate::config::Credentials;
+use crate::events::Bus;
 use crate::private;
+use crate::tenants::{Busy, Tokens};
 
 /// The user's name, where nobody chose another.
 const DEFAULT_USER: &str = "omnimind";
@@ -87,10 +90,13 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     private::replace(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Lets those in who know the password, or have a browser that is signed in.
+/// Lets those in who know the password, have a token, or a browser that is signed in.
 pub struct Auth {
     /// Browsers that are signed in.
     pub sessions: Sessions,
+    /// Tokens.
+    pub tokens: Tokens,
+    bus: Bus,
     user: String,
     /// Keyed hashes compare in the same time wherever they differ.
     key: [u8; 32],
@@ -109,13 +115,13 @@ impl Auth {
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn new(credentials: &Credentials, port: u16) -> anyhow::Result<Auth> {
+    pub fn new(credentials: &Credentials, tokens: Tokens, port: u16, bus: Bus) -> anyhow::Result<Auth> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let expected = hash(&key, &format!("{}:{}", credentials.user, credentials.password));
         let failures = Mutex::new(LruCache::new(MAX_REMEMBERED));
         let sessions = Sessions::new(port);
-        Ok(Auth { sessions, user: credentials.user.clone(), key, expected, failures })
+        Ok(Auth { sessions, tokens, bus, user: credentials.user.clone(), key, expected, failures })
     }
 
     /// The user's name.
@@ -127,25 +133,48 @@ impl Auth {
     ///
     /// # Errors
     /// `401`; `429` after many of them.
-    pub fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller> {
+    pub async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let (Some(header), None) = (given.next(), given.next()) else {
             // Nothing was tried, so nothing is counted.
             return Err(Problem::unauthorized());
         };
-        let pair = decode(header.as_bytes());
+        match bearer(header.as_bytes()) {
+            Some(token) => self.bearer(token, address).await,
+            None => self.basic(header.as_bytes(), address),
+        }
+    }
+
+    fn basic(&self, header: &[u8], address: IpAddr) -> Result<Caller> {
+        let pair = decode(header);
         let pair = pair.as_deref().unwrap_or("");
         let name = pair.split(':').next().unwrap_or_default();
         let who = (address, hash(&self.key, name));
-        if let Some(wait) = self.must_wait(&who) {
-            let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1);
-            return Err(Problem::rate_limited("too many failed attempts to sign in: wait", seconds));
+        self.look(&who)?;
+        match hash(&self.key, pair) == self.expected {
+            true => Ok(Caller::operator()),
+            false => Err(self.failed(who)),
         }
-        if hash(&self.key, pair) == self.expected {
-            return Ok(Caller::of(DEFAULT_TENANT));
+    }
+
+    async fn bearer(&self, token: &str, address: IpAddr) -> Result<Caller> {
+        // A token has no name that could be trusted: all that one address tries count together. Who was let in a
+        // moment ago does not suffer from what others try at the same address.
+        let who = (address, hash(&self.key, ":token"));
+        if !self.tokens.is_remembered(token) {
+            self.look(&who)?;
         }
-        self.failed(who);
-        Err(Problem::unauthorized())
+        match self.tokens.verify(token).await {
+            Ok(Some(token)) => Ok(Caller::bearer(token)),
+            Ok(None) => Err(self.failed(who)),
+            Err(Busy) => Err(Problem::rate_limited("too many tokens are being looked at: try again", 1)),
+        }
+    }
+
+    fn look(&self, who: &(IpAddr, blake3::Hash)) -> Result<()> {
+        let Some(wait) = self.must_wait(who) else { return Ok(()) };
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1);
+        Err(Problem::rate_limited("too many failed attempts to sign in: wait", seconds))
     }
 
     fn must_wait(&self, who: &(IpAddr, blake3::Hash)) -> Option<Duration> {
@@ -163,15 +192,29 @@ impl Auth {
         wait.checked_sub(passed).filter(|wait| !wait.is_zero())
     }
 
-    fn failed(&self, who: (IpAddr, blake3::Hash)) {
+    fn failed(&self, who: (IpAddr, blake3::Hash)) -> Problem {
         let mut remembered = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = remembered.get(&who).map_or(0, |failures| failures.count);
-        remembered.put(who, Failures { count: count.saturating_add(1), last: Instant::now() });
+        let count = remembered.get(&who).map_or(0, |failures| failures.count).saturating_add(1);
+        remembered.put(who, Failures { count, last: Instant::now() });
+        let (address, _) = who;
+        // Said once for each row of them: whoever tries does not fill the log.
+        if count == FREE_FAILURES + 1 {
+            tracing::warn!(%address, failures = count, "somebody tries to sign in again and again: slowed down");
+        }
+        self.bus.security(|| json!({"event": "sign_in_failed", "address": address, "failures": count}));
+        Problem::unauthorized()
     }
 }
 
 fn hash(key: &[u8; 32], text: &str) -> blake3::Hash {
     blake3::keyed_hash(key, text.as_bytes())
+}
+
+/// The token of a Bearer header.
+fn bearer(header: &[u8]) -> Option<&str> {
+    let (scheme, token) = header.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(())?;
+    std::str::from_utf8(token).ok().map(str::trim)
 }
 
 /// `user:password` of a Basic header.
@@ -192,7 +235,9 @@ mod tests {
     use super::*;
 
     fn auth() -> Auth {
-        Auth::new(&Credentials { user: "me".into(), password: "secret".into() }, 8000).unwrap()
+        let tokens = Tokens::open(Path::new("/nowhere"), &[]).unwrap();
+        let me = Credentials { user: "me".into(), password: "secret".into() };
+        Auth::new(&me, tokens, 8000, Bus::default()).unwrap()
     }
 
     fn header(value: &str) -> HeaderMap {
@@ -205,29 +250,29 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    #[test]
-    fn only_the_right_pair_comes_in() {
+    #[tokio::test]
+    async fn only_the_right_pair_comes_in() {
         let auth = auth();
-        assert!(auth.caller(&basic("me:secret"), HERE).is_ok());
-        assert!(auth.caller(&header("basic bWU6c2VjcmV0"), HERE).is_ok(), "the scheme has no case");
+        assert!(auth.caller(&basic("me:secret"), HERE).await.is_ok());
+        assert!(auth.caller(&header("basic bWU6c2VjcmV0"), HERE).await.is_ok(), "the scheme has no case");
         for wrong in ["me:secret2", "me:", "me", ":secret", "you:secret", "me:secret:"] {
-            assert!(auth.caller(&basic(wrong), HERE).is_err(), "{wrong}");
+            assert!(auth.caller(&basic(wrong), HERE).await.is_err(), "{wrong}");
         }
         for wrong in ["Basic", "Basic !!!", "Bearer bWU6c2VjcmV0", &format!("Basic {}", "A".repeat(5000))] {
-            assert!(auth.caller(&header(wrong), HERE).is_err());
+            assert!(auth.caller(&header(wrong), HERE).await.is_err());
         }
-        assert!(auth.caller(&HeaderMap::new(), HERE).is_err());
+        assert!(auth.caller(&HeaderMap::new(), HERE).await.is_err());
     }
 
-    #[test]
-    fn failures_are_slowed_down_for_that_name_and_address_alone() {
+    #[tokio::test]
+    async fn failures_are_slowed_down_for_that_name_and_address_alone() {
         let auth = auth();
         for _ in 0..=FREE_FAILURES {
-            assert!(auth.caller(&basic("me:guess"), HERE).is_err());
+            assert!(auth.caller(&basic("me:guess"), HERE).await.is_err());
         }
-        assert!(auth.caller(&basic("me:secret"), HERE).is_err(), "not even looked at");
-        assert!(auth.caller(&basic("me:secret"), IpAddr::from([127, 0, 0, 2])).is_ok());
+        assert!(auth.caller(&basic("me:secret"), HERE).await.is_err(), "not even looked at");
+        assert!(auth.caller(&basic("me:secret"), IpAddr::from([127, 0, 0, 2])).await.is_ok());
         std::thread::sleep(WAIT);
-        assert!(auth.caller(&basic("me:secret"), HERE).is_ok());
+        assert!(auth.caller(&basic("me:secret"), HERE).await.is_ok());
     }
 }

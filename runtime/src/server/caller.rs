@@ -5,28 +5,56 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 
 use super::problem::{Problem, Result};
-
-/// The tenant of everybody who comes with user and password: whoever operates the machine.
-pub const DEFAULT_TENANT: &str = "default";
+use crate::task::Grants;
+use crate::tenants::{DEFAULT_TENANT, Token};
 
 /// Who sent a request; clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Caller(Arc<str>);
+pub struct Caller(Arc<Who>);
+
+#[derive(Debug)]
+enum Who {
+    /// They know the password, are signed in, or credentials are not asked for.
+    Operator,
+    /// They came with a token.
+    Bearer(Arc<Token>),
+}
 
 impl Caller {
-    /// One who comes for `tenant`.
-    pub fn of(tenant: &str) -> Caller {
-        Caller(tenant.into())
+    /// Whoever operates the machine.
+    pub fn operator() -> Caller {
+        Caller(Arc::new(Who::Operator))
+    }
+
+    /// Whoever has this token.
+    pub fn bearer(token: Arc<Token>) -> Caller {
+        Caller(Arc::new(Who::Bearer(token)))
     }
 
     /// Whose things the request may see and make.
     pub fn tenant(&self) -> &str {
-        &self.0
+        match &*self.0 {
+            Who::Operator => DEFAULT_TENANT,
+            Who::Bearer(token) => &token.tenant,
+        }
+    }
+
+    /// The token that they came with.
+    pub fn token(&self) -> Option<&Token> {
+        match &*self.0 {
+            Who::Operator => None,
+            Who::Bearer(token) => Some(token),
+        }
+    }
+
+    /// What tasks of theirs may use at most, if their token says.
+    pub fn grants(&self) -> Option<&Grants> {
+        self.token().and_then(|token| token.grants.as_ref())
     }
 
     /// Whether the machine is theirs to look at and to change, not only what they submitted.
     pub fn is_operator(&self) -> bool {
-        &*self.0 == DEFAULT_TENANT
+        self.tenant() == DEFAULT_TENANT
     }
 
     /// Lets the operator go on.

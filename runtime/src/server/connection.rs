@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
 use super::body::MIN_RATE;
-use super::{App, gate, router};
+use super::{App, gate, proxies, router};
 use crate::config::Server;
 
 /// Connections at one time, as far as there are descriptors for them.
@@ -80,7 +80,11 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         };
         let address = peer.ip().to_canonical();
         // One address cannot keep all others out.
-        let Some(counted) = addresses.count(address, most / 2) else { continue };
+        // A proxy of ours comes for many.
+        let of_proxy = proxies::is_trusted(&app.config.server.trusted_proxies, address);
+        let Some(counted) = addresses.count(address, if of_proxy { most } else { most / 2 }) else {
+            continue;
+        };
         // Small answers go at once; a socket that does not take the option works too.
         let _ = stream.set_nodelay(true);
         let (app, router) = (app.clone(), router.clone());

@@ -5,32 +5,27 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
 use tower_service::Service;
 
-use super::caller::{Caller, DEFAULT_TENANT};
+use super::caller::Caller;
 use super::problem::{Problem, Result};
-use super::{App, sessions};
+use super::{App, proxies, sessions};
 
-/// Answers one request from `address`.
+/// Answers one request that came from `peer`.
 pub async fn answer(
     app: Arc<App>,
     mut router: axum::Router,
-    address: IpAddr,
-    mut request: Request<Body>,
+    peer: IpAddr,
+    request: Request<Body>,
 ) -> Response<Body> {
-    let admitted = one_host(request.headers(), request.version())
-        .and_then(|()| same_origin(&app, request.headers(), request.uri()))
-        .and_then(|()| admit(&app, &request, address));
-    let mut response = match admitted {
-        Ok(caller) => {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
-            }
-            // A router never fails, and is always ready.
-            router.call(request).await.unwrap_or_else(|never| match never {})
-        }
+    let (mut head, body) = request.into_parts();
+    let address = proxies::client(&app.config.server.trusted_proxies, peer, &head.headers);
+    let mut response = match admit(&app, &mut head, address).await {
+        // A router never fails, and is always ready.
+        Ok(()) => router.call(Request::from_parts(head, body)).await.unwrap_or_else(|never| match never {}),
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
@@ -39,25 +34,47 @@ pub async fn answer(
     response
 }
 
-/// Whose it is; nobody's where that does not matter.
-fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<Caller>> {
-    if !app.config.authentication.enabled || app.auth.sessions.admit(request.headers()) {
-        return Ok(Some(Caller::of(DEFAULT_TENANT)));
+/// Sees that the request may be answered, and notes whose it is.
+async fn admit(app: &App, request: &mut Parts, address: IpAddr) -> Result<()> {
+    one_host(&request.headers, request.version)?;
+    same_origin(app, &request.headers, &request.uri)?;
+    // Whoever looks whether the server lives is answered in any case.
+    let probes = is_probe(request.uri.path());
+    if !probes {
+        app.rate.admit_address(address)?;
     }
-    match app.auth.caller(request.headers(), address) {
+    if let Some(caller) = caller(app, request, address).await? {
+        if !probes {
+            app.rate.admit_caller(&caller)?;
+        }
+        request.extensions.insert(caller);
+    }
+    if !probes {
+        let at_work = app.active.begin()?;
+        request.extensions.insert(at_work);
+    }
+    Ok(())
+}
+
+/// Whose it is; nobody's where that does not matter.
+async fn caller(app: &App, request: &Parts, address: IpAddr) -> Result<Option<Caller>> {
+    if !app.config.authentication.enabled || app.auth.sessions.admit(&request.headers) {
+        return Ok(Some(Caller::operator()));
+    }
+    match app.auth.caller(&request.headers, address).await {
         Ok(caller) => Ok(Some(caller)),
-        Err(_) if is_open(request.method(), request.uri().path()) => Ok(None),
+        Err(_) if is_open(&request.method, request.uri.path()) => Ok(None),
         Err(problem) => Err(problem),
     }
 }
 
+fn is_probe(path: &str) -> bool {
+    path == "/api/v1/health" || path.starts_with("/api/v1/health/")
+}
+
 fn is_open(method: &Method, path: &str) -> bool {
     let reading = method == Method::GET || method == Method::HEAD;
-    reading
-        && (path == "/"
-            || path == sessions::PATH
-            || path == "/api/v1/health"
-            || path.starts_with("/api/v1/health/"))
+    reading && (path == "/" || path == sessions::PATH || is_probe(path))
 }
 
 /// RFC 9112, section 3.2: a request that names no host, or two, could be read in two ways.

@@ -15,8 +15,11 @@ mod health;
 mod heavy;
 mod json;
 mod machine;
+mod overload;
 mod problem;
+mod proxies;
 mod query;
+mod rate_limit;
 mod reply;
 mod router;
 mod sessions;
@@ -32,10 +35,11 @@ use tokio::sync::watch;
 pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
-pub use caller::DEFAULT_TENANT;
 pub use health::Health;
+pub use overload::Active;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
+pub use rate_limit::RateLimit;
 pub use submission::is_name;
 
 use crate::components::Components;
@@ -65,6 +69,10 @@ pub struct App {
     pub health: Arc<Health>,
     /// Memory for bodies.
     pub bodies: Bodies,
+    /// How often somebody may ask.
+    pub rate: RateLimit,
+    /// How many may ask at one time.
+    pub active: Active,
     /// True once the server is ending: streams end, new connections are not taken.
     pub ending: watch::Receiver<bool>,
 }

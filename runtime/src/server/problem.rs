@@ -88,9 +88,9 @@ impl Problem {
 
     /// `401 unauthorized`: the same whatever was wrong.
     pub fn unauthorized() -> Problem {
-        let detail =
-            "give the user and password of DATA_DIR/credentials.json, e.g. curl --netrc-file DATA_DIR/netrc";
+        let detail = "give the user and password of DATA_DIR/credentials.json, e.g. curl --netrc-file DATA_DIR/netrc, or a token";
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"omnimind\""))
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"omnimind\", charset=\"UTF-8\""))
     }
 

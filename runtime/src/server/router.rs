@@ -8,11 +8,13 @@ use axum::extract::Extension;
 use axum::http::{Request, Response, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::App;
 use super::caller::Caller;
-use super::handlers::{browser, components, events, health, limits, output, protection, submit, tasks};
+use super::handlers::{
+    browser, components, events, health, limits, output, protection, submit, tasks, tokens,
+};
 use super::problem::Problem;
 use super::sessions;
 
@@ -36,7 +38,9 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/v1/limits", get(limits::show)),
     ];
     // What is the machine's.
-    let operators: [(&str, MethodRouter<Arc<App>>); 5] = [
+    let operators: [(&str, MethodRouter<Arc<App>>); 7] = [
+        ("/api/tokens", post(tokens::create).get(tokens::list)),
+        ("/api/tokens/{id}", delete(tokens::revoke)),
         ("/api/sign-in", post(browser::link)),
         ("/api/v1/limits/attestation", put(limits::attest)),
         ("/api/v1/protection", get(protection::status)),

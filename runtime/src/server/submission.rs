@@ -242,7 +242,8 @@ fn check_words<'a>(field: &str, most: usize, words: impl Iterator<Item = &'a str
     Ok(())
 }
 
-fn check_grants(grants: &Grants) -> Result<()> {
+/// Refuses what nothing is called.
+pub fn check_grants(grants: &Grants) -> Result<()> {
     let Grants { inference, vector_memory, http, keyvalue, config, .. } = grants;
     let none = Vec::new();
     let collections = vector_memory.as_ref().map_or(&none, |memory| &memory.collections);

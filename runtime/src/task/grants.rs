@@ -115,6 +115,26 @@ impl Capability {
 }
 
 impl Grants {
+    /// What both grant. What is granted of a list are the names in both.
+    pub fn within(self, most: &Grants) -> Grants {
+        let both = |asked: Vec<String>, most: &[String]| -> Vec<String> {
+            asked.into_iter().filter(|name| most.contains(name)).collect()
+        };
+        let memory = self.vector_memory.zip(most.vector_memory.as_ref());
+        Grants {
+            tensor: self.tensor && most.tensor,
+            embedding: self.embedding && most.embedding,
+            inference: both(self.inference, &most.inference),
+            vector_memory: memory.map(|(asked, most)| VectorMemory {
+                collections: both(asked.collections, &most.collections),
+                write: asked.write && most.write,
+            }),
+            http: both(self.http, &most.http),
+            keyvalue: both(self.keyvalue, &most.keyvalue),
+            config: both(self.config, &most.config),
+        }
+    }
+
     /// Whether anything of `capability` is granted.
     pub fn allow(&self, capability: Capability) -> bool {
         match capability {
@@ -134,6 +154,26 @@ impl Grants {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_granted_that_one_side_does_not_grant() {
+        let of = |json: serde_json::Value| serde_json::from_value::<Grants>(json).unwrap();
+        let asked = of(serde_json::json!({
+            "tensor": true, "embedding": true, "inference": ["a", "b"], "http": ["https://x"],
+            "vector_memory": {"collections": ["notes", "other"], "write": true},
+        }));
+        let most = of(serde_json::json!({
+            "tensor": true, "inference": ["b", "c"], "keyvalue": ["k"], "config": ["c"],
+            "vector_memory": {"collections": ["notes"], "write": false},
+        }));
+        let both = of(serde_json::json!({
+            "tensor": true, "inference": ["b"], "vector_memory": {"collections": ["notes"], "write": false},
+        }));
+        assert_eq!(asked.clone().within(&most), both);
+        assert_eq!(most.clone().within(&asked), both);
+        assert_eq!(asked.clone().within(&Grants::default()), Grants::default());
+        assert_eq!(asked.clone().within(&asked), asked);
+    }
 
     #[test]
     fn a_grant_has_the_name_that_the_example_shows() {

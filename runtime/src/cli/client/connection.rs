@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::settings::{self, Global};
 use super::super::{Failed, serving_file};
-use super::credentials::{self, Server};
+use super::credentials::{self, Secret, Server};
 use super::error::{Error, Problem};
 use super::table::shown;
 use crate::config::Credentials;
@@ -41,8 +41,8 @@ pub struct Here {
     pub data_dir: PathBuf,
     /// `OMNIMIND_URL`
     pub url: Option<String>,
-    /// `OMNIMIND_DASHBOARD_USER` and `OMNIMIND_DASHBOARD_PASS`
-    pub pair: Option<(String, String)>,
+    /// `OMNIMIND_TOKEN`, else `OMNIMIND_DASHBOARD_USER` and `OMNIMIND_DASHBOARD_PASS`
+    pub secret: Option<Secret>,
 }
 
 impl Here {
@@ -53,8 +53,9 @@ impl Here {
     pub fn find(global: &Global) -> Result<Here, Failed> {
         let config = settings::load_quietly(global, Vec::new())?.config;
         let given = config.authentication.credentials;
-        let pair = given.map(|Credentials { user, password }| (user, password));
-        Ok(Here { data_dir: config.data_dir, url: settings::url(), pair })
+        let pair = given.map(|Credentials { user, password }| Secret::Pair(user, password));
+        let secret = settings::token().map(Secret::Token).or(pair);
+        Ok(Here { data_dir: config.data_dir, url: settings::url(), secret })
     }
 }
 
@@ -86,7 +87,7 @@ impl Connection {
     /// # Errors
     /// The URL or the credentials cannot be used.
     pub fn find(args: &ServerArgs, here: &Here) -> Result<Connection, Failed> {
-        let Here { data_dir, url, pair } = here;
+        let Here { data_dir, url, secret } = here;
         let running = serving_file::running(data_dir);
         let (url, server) = match (args.server.as_ref().or(url.as_ref()), running) {
             (Some(given), Some(running)) if is_same(given, &running) => (running, Server::OfDataDir),
@@ -96,7 +97,7 @@ impl Connection {
         };
         let mut base = parse(&url).map_err(Failed::usage)?;
         let file = args.credentials.as_deref();
-        let credentials = credentials::find(file, pair.clone(), &base, server, data_dir)?;
+        let credentials = credentials::find(file, secret.clone(), &base, server, data_dir)?;
         // They go into a header, and never into a message.
         let _ = base.set_username("");
         let _ = base.set_password(None);
@@ -173,9 +174,11 @@ impl Connection {
             url.query_pairs_mut().extend_pairs(query);
         }
         let mut request = self.client.request(method, url);
-        if let Some((user, password)) = &self.credentials.pair {
-            request = request.basic_auth(user, Some(password));
-        }
+        request = match &self.credentials.secret {
+            Some(Secret::Pair(user, password)) => request.basic_auth(user, Some(password)),
+            Some(Secret::Token(token)) => request.bearer_auth(token),
+            None => request,
+        };
         if let Some(Content { media_type, bytes, headers }) = content {
             request = request.body(bytes);
             if !media_type.is_empty() {

@@ -11,11 +11,26 @@ use serde::Deserialize;
 
 use super::super::Failed;
 
-/// A name and a password, and where they are from.
+/// What a request shows.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// A name and a password.
+    Pair(String, String),
+    /// A token.
+    Token(String),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A secret, and where it is from.
 #[derive(Debug)]
 pub struct Found {
     /// Nothing is sent where there is none.
-    pub pair: Option<(String, String)>,
+    pub secret: Option<Secret>,
     /// How the answer to a `401` goes on.
     pub explanation: String,
 }
@@ -40,31 +55,34 @@ struct Stored {
 /// The credentials for `url`, which itself may have some.
 pub fn find(
     file: Option<&Path>,
-    environment: Option<(String, String)>,
+    environment: Option<Secret>,
     url: &Url,
     server: Server,
     data_dir: &Path,
 ) -> Result<Found, Failed> {
-    let found = |pair, explanation: String| Ok(Found { pair: Some(pair), explanation });
+    let found = |secret, explanation: String| Ok(Found { secret: Some(secret), explanation });
     if let Some(file) = file {
         let pair = read(file).map_err(Failed::usage)?;
         return found(pair, format!("; they were those in {}", file.display()));
     }
     if !url.username().is_empty() {
-        let pair = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
+        let pair = Secret::Pair(decoded(url.username()), decoded(url.password().unwrap_or_default()));
         return found(pair, "; they were those in the URL".to_owned());
     }
-    if let Some(pair) = environment
+    if let Some(secret) = environment
         && server != Server::Default
     {
-        let names = "OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS";
-        return found(pair, format!("; they were those in {names}"));
+        let names = match secret {
+            Secret::Pair(..) => "OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS",
+            Secret::Token(_) => "OMNIMIND_TOKEN",
+        };
+        return found(secret, format!("; they were those in {names}"));
     }
     let stored: PathBuf = data_dir.join("credentials.json");
     let shown = stored.display();
     if server == Server::Default {
         return Ok(Found {
-            pair: None,
+            secret: None,
             explanation: format!(
                 "; no server runs on {}, so this one was sent no credentials: give the server's --data-dir, or --server {url} if it is meant",
                 data_dir.display()
@@ -73,9 +91,9 @@ pub fn find(
     }
     if server == Server::Given {
         return Ok(Found {
-            pair: None,
+            secret: None,
             explanation: format!(
-                "; those in {shown} are for the server that runs on that directory, and are not sent to another one by themselves: give --data-dir or --credentials FILE, or set OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS"
+                "; those in {shown} are for the server that runs on that directory, and are not sent to another one by themselves: give --data-dir or --credentials FILE, or set OMNIMIND_TOKEN, or OMNIMIND_DASHBOARD_USER and OMNIMIND_DASHBOARD_PASS"
             ),
         });
     }
@@ -87,7 +105,7 @@ pub fn find(
             ),
         ),
         false => Ok(Found {
-            pair: None,
+            secret: None,
             explanation: format!(
                 "; none were sent, because there is no {shown}: give --data-dir the directory of this server, or --credentials FILE"
             ),
@@ -95,11 +113,11 @@ pub fn find(
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<(String, String)> {
+fn read(file: &Path) -> anyhow::Result<Secret> {
     let text = std::fs::read(file).with_context(|| format!("credentials: {}", file.display()))?;
     let Stored { user, password } = serde_json::from_slice(&text)
         .map_err(|_| anyhow!("{} is not {{\"user\": …, \"password\": …}}", file.display()))?;
-    Ok((user, password))
+    Ok(Secret::Pair(user, password))
 }
 
 /// Undoes the percent signs of a URL's user or password.
@@ -126,8 +144,8 @@ fn decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn pair(url: &str, server: Server, dir: &Path) -> Option<(String, String)> {
-        find(None, None, &url.parse().unwrap(), server, dir).unwrap().pair
+    fn pair(url: &str, server: Server, dir: &Path) -> Option<Secret> {
+        find(None, None, &url.parse().unwrap(), server, dir).unwrap().secret
     }
 
     #[test]
@@ -140,19 +158,19 @@ mod tests {
             assert_eq!(pair(url, Server::Given, &dir), None, "{url}");
         }
         let anybody: Url = "http://127.0.0.1:8000".parse().unwrap();
-        let environment = Some(("me".to_owned(), "secret".to_owned()));
+        let environment = Some(Secret::Pair("me".to_owned(), "secret".to_owned()));
         for environment in [None, environment.clone()] {
             let found = find(None, environment, &anybody, Server::Default, &dir).unwrap();
-            assert_eq!(found.pair, None, "whoever listens on the usual port");
+            assert_eq!(found.secret, None, "whoever listens on the usual port");
         }
-        assert!(find(None, environment, &anybody, Server::Given, &dir).unwrap().pair.is_some());
+        assert!(find(None, environment, &anybody, Server::Given, &dir).unwrap().secret.is_some());
         std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn a_url_has_its_own() {
         let with = pair("http://a%40b:p%3Aw%C3%BC%25@10.0.0.1", Server::Given, Path::new("/nowhere"));
-        assert_eq!(with, Some(("a@b".to_owned(), "p:wü%".to_owned())));
+        assert_eq!(with, Some(Secret::Pair("a@b".to_owned(), "p:wü%".to_owned())));
         assert_eq!(decoded("100%"), "100%");
         assert_eq!(decoded("%zz%4"), "%zz%4");
     }

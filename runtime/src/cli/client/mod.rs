@@ -20,6 +20,7 @@ pub mod sign_in;
 mod submit;
 pub mod table;
 pub mod task;
+pub mod token;
 mod wait;
 
 use super::{Exit, Failed};
@@ -35,7 +36,7 @@ macro_rules! after_help {
             $examples,
             "
 The server is --server or $OMNIMIND_URL, else the one that runs on the data directory, else
-http://127.0.0.1:8000. The credentials are those of --credentials, else of the URL, else
+http://127.0.0.1:8000. The credentials are those of --credentials, else of the URL, else $OMNIMIND_TOKEN, else
 $OMNIMIND_DASHBOARD_USER and _PASS, else DATA_DIR/credentials.json; that file's are sent to that server only.
 
 Exit codes:

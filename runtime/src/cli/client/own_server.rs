@@ -68,7 +68,7 @@ impl OwnServer {
     /// # Errors
     /// Its credentials cannot be read.
     pub fn connection(&self) -> Result<Connection, Failed> {
-        let here = Here { data_dir: self.dir.clone(), url: None, pair: None };
+        let here = Here { data_dir: self.dir.clone(), url: None, secret: None };
         Connection::find(&ServerArgs::default(), &here)
     }
 }

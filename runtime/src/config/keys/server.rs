@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::value::{Kind, Value};
 use super::{File, Key};
+use crate::limits::Mode;
 
 pub(super) fn keys() -> Vec<Key> {
     use File::Omnimind;
@@ -52,6 +53,34 @@ pub(super) fn keys() -> Vec<Key> {
         }),
         Key::new(
             Omnimind,
+            "server.limit_concurrency",
+            Kind::Number { min: 1, max: 1_000_000 },
+            "10000",
+            "Requests that are worked on at one time; those that wait for a task or stream its events are not counted",
+            |c, v| c.server.limit_concurrency = v.small(),
+        ),
+        Key::new(
+            Omnimind,
+            "server.trusted_proxies",
+            Kind::Networks,
+            "[]",
+            "Proxies whose X-Forwarded-For says who asks",
+            |c, v| {
+                if let Value::Networks(networks) = v {
+                    c.server.trusted_proxies.clone_from(networks);
+                }
+            },
+        ),
+        Key::new(
+            Omnimind,
+            "server.tls_proxy",
+            Kind::Bool,
+            "false",
+            "Whether a proxy before it speaks TLS with clients: then mode prod may listen beyond loopback without",
+            |c, v| c.server.tls_proxy = v.truth(),
+        ),
+        Key::new(
+            Omnimind,
             "data_dir",
             Kind::Path,
             "null",
@@ -82,6 +111,43 @@ pub(super) fn keys() -> Vec<Key> {
             "true",
             "Whether credentials are asked for; false only on loopback, and not in mode prod",
             |c, v| c.authentication.enabled = v.truth(),
+        ),
+        Key::new(
+            Omnimind,
+            "authentication.tokens",
+            Kind::Tokens,
+            "[]",
+            "Tokens besides those that `omnimind token create` keeps in the data directory",
+            |c, v| {
+                if let Value::Tokens(tokens) = v {
+                    c.authentication.tokens.clone_from(tokens);
+                }
+            },
+        ),
+        Key::new(
+            Omnimind,
+            "rate_limiting.enabled",
+            Kind::Bool,
+            "",
+            "Whether the requests of each tenant and of each address are counted and limited",
+            |c, v| c.rate_limiting.enabled = v.truth(),
+        )
+        .by_mode(|mode| (mode == Mode::Prod).to_string()),
+        Key::new(
+            Omnimind,
+            "rate_limiting.requests_per_minute",
+            Kind::Number { min: 1, max: 100_000_000 },
+            "60000",
+            "Requests in a minute, in the long run",
+            |c, v| c.rate_limiting.requests_per_minute = v.small(),
+        ),
+        Key::new(
+            Omnimind,
+            "rate_limiting.burst_limit",
+            Kind::Number { min: 1, max: 1_000_000 },
+            "2000",
+            "Requests at once, after a rest",
+            |c, v| c.rate_limiting.burst_limit = v.small(),
         ),
     ]
 }

@@ -22,6 +22,7 @@ use crate::server::body::Whole;
 use crate::server::caller::Caller;
 use crate::server::heavy::heavy;
 use crate::server::json;
+use crate::server::overload::AtWork;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::server::submission::TaskJson;
@@ -44,6 +45,7 @@ type Sent = (Digest, Bytes);
 pub async fn submit(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(at_work): Extension<AtWork>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &["arg", "env"])?;
@@ -72,7 +74,7 @@ pub async fn submit(
     let keep = found.keep.take();
     let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
     let mode = app.modes.mode();
-    let spec = spec_of(&app, mode, task, found)?;
+    let spec = spec_of(&app, &caller, mode, task, found)?;
     Requested::all(&spec.limits)?
         .effective(app.modes.of(mode).limits)?
         .admit_input(sent_input.len() as u64)?;
@@ -99,6 +101,9 @@ pub async fn submit(
     let submitted = app.scheduler.submit(submission).await?;
     // Stored: its place in memory is for others, however long this client waits.
     drop(place);
+    if wait.is_some() {
+        at_work.waits();
+    }
     match submitted {
         Submitted::Accepted(task) => accepted(&app, task, wait).await,
         Submitted::Before(id) => repeated(&app, caller.tenant(), id, wait).await,
@@ -221,13 +226,13 @@ async fn find(app: &App, caller: &Caller, task: &TaskJson, sent: Option<Sent>) -
 }
 
 /// The submission, completed and checked against grants and limits.
-fn spec_of(app: &App, mode: Mode, task: TaskJson, found: Found) -> Result<Spec> {
+fn spec_of(app: &App, caller: &Caller, mode: Mode, task: TaskJson, found: Found) -> Result<Spec> {
     let Found { name, digest, capabilities, .. } = found;
-    let grants = effective_grants(&task, mode);
+    let grants = effective_grants(&task, caller, mode);
     let missing: Vec<Capability> =
         capabilities.iter().copied().filter(|capability| !grants.allow(*capability)).collect();
     if !missing.is_empty() {
-        return Err(denied(&missing));
+        return Err(denied(&missing, caller));
     }
     if let Some(capability) = capabilities.first() {
         let detail =
@@ -258,16 +263,20 @@ fn spec_of(app: &App, mode: Mode, task: TaskJson, found: Found) -> Result<Spec> 
     })
 }
 
-/// What a submission asks for; where it does not say, what its mode gives.
-fn effective_grants(task: &TaskJson, mode: Mode) -> Grants {
-    match (&task.grants, mode) {
+/// What a submission asks for; where it does not say, what its mode gives; of both what its token allows.
+fn effective_grants(task: &TaskJson, caller: &Caller, mode: Mode) -> Grants {
+    let grants = match (&task.grants, mode) {
         (Some(grants), _) => grants.clone(),
         (None, Mode::Dev | Mode::Test) => Grants { tensor: true, embedding: true, ..Grants::default() },
         (None, Mode::Prod) => Grants::default(),
+    };
+    match caller.grants() {
+        Some(most) => grants.within(most),
+        None => grants,
     }
 }
 
-fn denied(missing: &[Capability]) -> Problem {
+fn denied(missing: &[Capability], caller: &Caller) -> Problem {
     let mut add = serde_json::Map::new();
     for capability in missing {
         if let Ok(Value::Object(example)) = serde_json::from_str(capability.example()) {
@@ -276,10 +285,13 @@ fn denied(missing: &[Capability]) -> Problem {
     }
     let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
     let add = Value::Object(add);
-    let detail = format!(
-        "the component needs {}, which the submission does not grant: add \"grants\": {add}",
-        names.join(", ")
-    );
+    let beyond = caller.grants().is_some_and(|most| missing.iter().any(|missing| !most.allow(*missing)));
+    let who = if beyond {
+        "this token does not allow: ask for one that does; and"
+    } else {
+        "the submission does not grant:"
+    };
+    let detail = format!("the component needs {}, which {who} add \"grants\": {add}", names.join(", "));
     Problem::new(StatusCode::FORBIDDEN, "capability_denied", detail).with("grants", add)
 }
 
@@ -337,13 +349,14 @@ async fn explain(
 ) -> Result<Response<Body>> {
     // What came with it is looked at and not kept.
     let Found { name, capabilities: needed, .. } = find(app, caller, &task, component).await?;
-    let grants = effective_grants(&task, app.modes.mode());
+    let grants = effective_grants(&task, caller, app.modes.mode());
     let (granted, missing): (Vec<Capability>, Vec<Capability>) =
         needed.iter().copied().partition(|capability| grants.allow(*capability));
     let limits = Requested::all(&task.limits)?.effective(app.modes.current().limits)?;
     limits.admit_input(input.len() as u64)?;
     let load = app.scheduler.load();
     let candidate = Candidate {
+        tenant: caller.tenant(),
         priority: task.priority,
         memory_bytes: limits.get(Budget::MemoryBytes),
         durable: task.durable.unwrap_or(true),

@@ -1,0 +1,90 @@
+//! `/api/tokens`: what people come in with. The operator's alone.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::{Segment, media_type};
+use crate::server::App;
+use crate::server::json;
+use crate::server::problem::{Problem, Result};
+use crate::server::submission::check_grants;
+use crate::task::Object;
+use crate::tenants::{Error, New, Token};
+
+/// Longest body of a request.
+const MAX_BODY: usize = 64 << 10;
+
+/// `POST /api/tokens/`: the token itself is in this answer and nowhere else.
+pub async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>> {
+    let (head, body) = request.into_parts();
+    if media_type(&head.headers) != "application/json" {
+        return Err(Problem::unsupported("the body is application/json: {\"tenant\": \"acme\"}"));
+    }
+    let whole = app.bodies.read(&head.headers, body, "the body", MAX_BODY, 2).await?;
+    let Object(new): Object<New> = json::parse(&whole.bytes)?;
+    new.grants.as_ref().map_or(Ok(()), check_grants)?;
+    app.health.admit_new()?;
+    // Hashing takes its time, and so does the disk.
+    let made = {
+        let app = app.clone();
+        tokio::task::spawn_blocking(move || app.auth.tokens.create(new)).await
+    };
+    let (token, secret) = made.map_err(Problem::internal)??;
+    changed(&app, "token_created", &token);
+    let mut body = shown(&token);
+    if let Some(body) = body.as_object_mut() {
+        body.insert("token".to_owned(), secret.into());
+    }
+    Ok(json::answer(StatusCode::CREATED, &body))
+}
+
+/// `GET /api/tokens/`
+pub async fn list(State(app): State<Arc<App>>) -> Response<Body> {
+    let tokens: Vec<Value> = app.auth.tokens.list().iter().map(|token| shown(token)).collect();
+    json::answer(StatusCode::OK, &json!({"tokens": tokens}))
+}
+
+/// `DELETE /api/tokens/{id}`: good no more from the answer on.
+pub async fn revoke(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response<Body>> {
+    let revoked = {
+        let app = app.clone();
+        tokio::task::spawn_blocking(move || app.auth.tokens.revoke(&id)).await
+    };
+    let token = revoked.map_err(Problem::internal)??;
+    changed(&app, "token_revoked", &token);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn changed(app: &App, event: &'static str, token: &Token) {
+    tracing::info!(id = token.id, tenant = token.tenant, "{event}");
+    app.scheduler.set_shares(app.auth.tokens.shares());
+    app.bus.security(|| json!({"event": event, "id": token.id, "tenant": token.tenant}));
+}
+
+/// All but the hash.
+fn shown(token: &Token) -> Value {
+    json!({
+        "id": token.id, "tenant": token.tenant, "description": token.description, "created_at": token.created_at,
+        "expires_at": token.expires_at.map(crate::task::timestamp), "requests_per_minute": token.requests_per_minute,
+        "share": token.share, "grants": token.grants, "configured": token.configured,
+        "expired": !token.is_good(jiff::Timestamp::now()),
+    })
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let detail = error.to_string();
+        match error {
+            Error::Invalid(invalid) => Problem::invalid(invalid.field, invalid.rule),
+            Error::Unknown(_) => Problem::not_found(detail),
+            Error::TooMany | Error::Configured(_) => Problem::conflict(detail),
+            Error::Unwritten(error) => Problem::unwritten(error),
+            Error::Impossible(_) => Problem::internal(detail),
+        }
+    }
+}
