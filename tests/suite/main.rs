@@ -55,5 +55,6 @@ mod space;
 mod store_commands;
 mod store_files;
 mod task_context;
+mod tenants;
 mod tidy;
 mod waiting;

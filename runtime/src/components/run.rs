@@ -16,7 +16,7 @@ impl Components {
     }
 
     async fn job(&self, attempt: Attempt) -> Result<Job, Failure> {
-        let Attempt { task_id, spec, input, number, queued, journal, control } = attempt;
+        let Attempt { task_id, tenant, spec, input, number, queued, journal, control } = attempt;
         let not_here = |error: limits::Error| Failure::new(FailureKind::HostError, error.to_string());
         let limits = self.limits(&spec).map_err(not_here)?;
         let prepared = self.prepared(spec.digest).await;
@@ -30,6 +30,7 @@ impl Components {
         job.env = spec.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         job.deterministic = spec.deterministic;
         job.priority = spec.priority;
+        job.tenant = tenant;
         job.queued = queued;
         job.control = control;
         Ok(job)

@@ -6,6 +6,7 @@
 
 mod cap;
 mod classify;
+mod contention;
 mod control;
 mod last_words;
 mod levers;
@@ -26,6 +27,7 @@ use tokio::runtime::Handle;
 use wasmtime::AsContextMut;
 use wasmtime::component::Linker;
 
+pub use contention::Tenant;
 pub use control::{Control, OVERDUE};
 pub use levers::Levers;
 pub use prepared::{Interface, Kind, Prepared};
@@ -48,6 +50,8 @@ use crate::task::{
 pub struct Attempt {
     /// Which task.
     pub task_id: TaskId,
+    /// Whose.
+    pub tenant: Tenant,
     /// What it is.
     pub spec: Arc<Spec>,
     /// What it works on.
@@ -97,6 +101,8 @@ pub struct Job {
     pub deterministic: bool,
     /// Whose turn it is when several want to compute.
     pub priority: Priority,
+    /// The same, where they are of several tenants.
+    pub tenant: Tenant,
     /// How long it has waited already.
     pub queued: Duration,
     /// Where progress, checkpoints and the log's head go.
@@ -129,6 +135,7 @@ impl Job {
             env: Vec::new(),
             deterministic: false,
             priority: Priority::Medium,
+            tenant: Tenant::default(),
             queued: Duration::ZERO,
             journal,
             control: Control::default(),
@@ -207,7 +214,7 @@ impl Executor {
     pub async fn execute(&self, job: Job) -> Outcome {
         let queued = Instant::now();
         let control = job.control.clone();
-        let turns = self.slots.turns(job.priority);
+        let turns = self.slots.turns(job.priority, job.tenant.clone());
         let wall = Duration::from_millis(job.limits.get(Budget::WallMs));
         let permit = tokio::select! {
             place = self.engines.permits().acquire_owned() => place,

@@ -4,7 +4,8 @@
 //! paused, so fifty tasks that wait for a model do not keep two that compute from running. Among guests
 //! that all want to compute, turns go round: each keeps its slot for a turn at least, which is a [`QUANTUM`]
 //! of CPU time unless priorities have [`Shares`], then the one whose turn is due first gets it. A turn is due sooner the
-//! more urgent the task is, and later turns never overtake earlier ones for ever: nothing starves.
+//! more urgent the task is, and the fewer guests its tenant has for its share ([`Contention`]); later turns
+//! never overtake earlier ones for ever: nothing starves.
 //!
 //! Under a cap of the CPU time a slot is not enough: while there is nothing in the [`Bucket`], nobody computes.
 //! A guest that is stopped by that has not had its turn, and keeps its place.
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::cap::{Bucket, thread_cpu_since_last};
+use super::contention::{Contention, Tenant};
 use crate::engine::TICK;
 use crate::protection::Shares;
 use crate::task::Priority;
@@ -41,7 +43,6 @@ pub struct Slots(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    made: Instant,
     count: usize,
     /// How many wait, to be read without the lock.
     waiting: AtomicUsize,
@@ -57,6 +58,8 @@ type Key = (Duration, u64);
 
 #[derive(Debug)]
 struct State {
+    /// The beginning of time.
+    made: Instant,
     free: usize,
     waiting: BTreeMap<Key, Waker>,
     /// Slots handed to a waiter that has not looked yet.
@@ -64,6 +67,7 @@ struct State {
     /// Keys, and caps, so far.
     next: u64,
     shares: Shares,
+    contention: Contention,
     bucket: Option<Bucket>,
 }
 
@@ -84,15 +88,16 @@ impl Slots {
     pub fn new(count: usize) -> Slots {
         let count = count.max(1);
         let state = State {
+            made: Instant::now(),
             free: count,
             waiting: BTreeMap::new(),
             granted: HashSet::new(),
             next: 0,
             shares: Shares::FULL,
+            contention: Contention::default(),
             bucket: None,
         };
         Slots(Arc::new(Shared {
-            made: Instant::now(),
             count,
             waiting: AtomicUsize::new(0),
             cap: AtomicU64::new(0),
@@ -101,9 +106,9 @@ impl Slots {
         }))
     }
 
-    /// One guest's turns, none of which has begun.
-    pub fn turns(&self, priority: Priority) -> Turns {
-        Turns { slots: Some(self.clone()), priority, turn: Turn::None, carry_ns: 0 }
+    /// The turns of one guest of `tenant`, none of which has begun.
+    pub fn turns(&self, priority: Priority, tenant: Tenant) -> Turns {
+        Turns { slots: Some(self.clone()), priority, tenant, contends: false, turn: Turn::None, carry_ns: 0 }
     }
 
     /// How long turns that end from now on are, by priority.
@@ -203,6 +208,9 @@ pub struct Turns {
     /// None: it never has to wait.
     slots: Option<Slots>,
     priority: Priority,
+    tenant: Tenant,
+    /// Whether it is counted among those of its tenant that want to compute.
+    contends: bool,
     turn: Turn,
     /// By how much earlier turns were too short (or too long, below zero). Turns end between slices of the
     /// length of a tick: what one misses, the next makes up for.
@@ -229,7 +237,15 @@ struct Place {
 impl Turns {
     /// For a guest that shares its thread with nobody.
     pub fn unlimited() -> Turns {
-        Turns { slots: None, priority: Priority::Medium, turn: Turn::None, carry_ns: 0 }
+        let tenant = Tenant::default();
+        Turns {
+            slots: None,
+            priority: Priority::Medium,
+            tenant,
+            contends: false,
+            turn: Turn::None,
+            carry_ns: 0,
+        }
     }
 
     /// Waits for a slot, unless one is held.
@@ -251,7 +267,11 @@ impl Turns {
                 let place = match turn {
                     Turn::Stopped(place) => place,
                     _ => {
-                        let due = slots.0.made.elapsed() + patience(self.priority);
+                        if !std::mem::replace(&mut self.contends, true) {
+                            state.contention.begin(&self.tenant);
+                        }
+                        let round = state.contention.round(&self.tenant, QUANTUM, slots.0.count);
+                        let due = state.made.elapsed() + patience(self.priority) + round;
                         Place { key: (due, state.number()), had: Duration::ZERO }
                     }
                 };
@@ -311,6 +331,9 @@ impl Turns {
     pub fn end(&mut self) {
         let turn = std::mem::replace(&mut self.turn, Turn::None);
         let Some(slots) = &self.slots else { return };
+        if std::mem::replace(&mut self.contends, false) {
+            slots.state().contention.end(&self.tenant);
+        }
         match turn {
             Turn::None | Turn::Stopped(_) => {}
             Turn::Holding(_) => {
@@ -341,157 +364,4 @@ fn nanoseconds(duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn poll(turns: &mut Turns) -> bool {
-        turns.poll_begin(&mut Context::from_waker(Waker::noop())).is_ready()
-    }
-
-    fn holds(turns: &Turns) -> bool {
-        matches!(turns.turn, Turn::Holding(_))
-    }
-
-    #[test]
-    fn there_are_as_many_turns_as_slots() {
-        let slots = Slots::new(2);
-        let [mut a, mut b, mut c] = [0; 3].map(|_| slots.turns(Priority::Medium));
-        assert!(poll(&mut a) && poll(&mut b) && !poll(&mut c));
-        a.end();
-        assert!(poll(&mut c), "the slot went to the one that waited");
-        assert!(!poll(&mut a));
-    }
-
-    #[test]
-    fn the_urgent_go_first_and_the_others_are_not_forgotten() {
-        let slots = Slots::new(1);
-        let mut holder = slots.turns(Priority::Medium);
-        assert!(poll(&mut holder));
-        let mut low = slots.turns(Priority::Low);
-        let mut high = slots.turns(Priority::High);
-        assert!(!poll(&mut low) && !poll(&mut high));
-        holder.end();
-        assert!(!poll(&mut low) && poll(&mut high));
-        std::thread::sleep(patience(Priority::Low));
-        // It came later: its turn is due later, however urgent it is.
-        let mut critical = slots.turns(Priority::Critical);
-        assert!(!poll(&mut critical));
-        high.end();
-        assert!(poll(&mut low) && !poll(&mut critical));
-    }
-
-    #[test]
-    fn a_turn_that_nobody_wants_any_more_goes_on() {
-        let slots = Slots::new(1);
-        let [mut a, mut b, mut c] = [0; 3].map(|_| slots.turns(Priority::Medium));
-        assert!(poll(&mut a) && !poll(&mut b) && !poll(&mut c));
-        a.end();
-        drop(b); // granted, and never looked
-        assert!(poll(&mut c));
-        drop(c);
-        let mut d = slots.turns(Priority::Low);
-        assert!(poll(&mut d), "nothing leaked");
-    }
-
-    #[test]
-    fn a_turn_is_over_only_when_somebody_waits() {
-        let slots = Slots::new(1);
-        let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
-        assert!(poll(&mut a));
-        a.after_slice(QUANTUM * 9, true);
-        assert!(holds(&a));
-        assert!(!poll(&mut b));
-        a.after_slice(TICK, true);
-        assert!(!holds(&a) && poll(&mut b) && !poll(&mut a));
-        b.after_slice(TICK, true);
-        assert!(holds(&b), "half of its turn");
-        b.after_slice(TICK, true);
-        assert!(!holds(&b) && poll(&mut a));
-        a.after_slice(TICK, false);
-        assert!(!holds(&a), "it waits in a host call");
-    }
-
-    #[test]
-    fn turns_are_as_long_as_the_share_on_average() {
-        let slots = Slots::new(1);
-        slots.set_shares(Shares { low: 50, medium: 50, high: 100, critical: 200 });
-        for (priority, share) in [(Priority::Low, 0.5), (Priority::High, 1.0), (Priority::Critical, 2.0)] {
-            for slice in [1, 2, 3, 4, 5].map(Duration::from_millis) {
-                let (turns, mut had) = (60, Duration::ZERO);
-                let mut guest = slots.turns(priority);
-                for _ in 0..turns {
-                    let mut turn = Duration::ZERO;
-                    loop {
-                        turn += slice;
-                        let missing = guest.missing_ns(slots.state().shares, turn);
-                        if missing <= nanoseconds(TICK / 2) {
-                            guest.carry_ns = missing;
-                            break;
-                        }
-                    }
-                    had += turn;
-                }
-                let average = had.as_secs_f64() / (QUANTUM * turns).as_secs_f64();
-                assert!((average - share).abs() < 0.02, "{priority:?}, slices of {slice:?}: {average}");
-            }
-        }
-    }
-
-    /// A cap that is far from having been paid for.
-    fn in_debt(slots: &Slots) {
-        slots.set_cap(Some(50.0));
-        slots.state().bucket.as_mut().unwrap().charge(Duration::from_secs(3600));
-    }
-
-    #[test]
-    fn what_cannot_be_paid_for_stops_and_keeps_its_place() {
-        let slots = Slots::new(1);
-        let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
-        assert!(poll(&mut a) && !poll(&mut b));
-        in_debt(&slots);
-        a.after_slice(TICK, true);
-        assert!(!holds(&a) && !poll(&mut a) && !poll(&mut b), "the slot is free, but there is no time");
-        slots.set_cap(None);
-        assert!(!poll(&mut b) && poll(&mut a), "its turn was not over");
-        a.end();
-        assert!(poll(&mut b));
-    }
-
-    #[test]
-    fn under_a_cap_a_guest_stops_although_nobody_waits() {
-        let slots = Slots::new(2);
-        let [mut a, mut b] = [0; 2].map(|_| slots.turns(Priority::Medium));
-        assert!(poll(&mut a));
-        in_debt(&slots);
-        a.after_slice(TICK, true);
-        assert!(!holds(&a) && !poll(&mut b));
-        assert!(!poll(&mut a));
-        assert!(slots.hand_out() > Duration::from_secs(60), "nothing to hand out for long");
-        drop(b);
-        // In time it is paid for, and found by the pacer.
-        slots.state().bucket = Some(Bucket::new(50.0, 2, Instant::now()));
-        std::thread::sleep(Duration::from_millis(5));
-        assert!(!poll(&mut a), "only the pacer hands out");
-        assert_eq!(slots.hand_out(), Duration::MAX, "nobody waits any more");
-        assert!(poll(&mut a));
-    }
-
-    #[test]
-    fn the_pacer_runs_once_for_a_cap() {
-        let slots = Slots::new(1);
-        assert!(slots.set_cap(None).is_none() && slots.set_cap(Some(100.0)).is_none());
-        let first = slots.set_cap(Some(75.0)).expect("a pacer");
-        assert_eq!(slots.set_cap(Some(85.0)), None, "the same");
-        assert_eq!(slots.set_cap(None), None);
-        let second = slots.set_cap(Some(75.0)).expect("another pacer");
-        assert_ne!(first, second);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            slots.clone().pace(first).await;
-            let pacer = tokio::spawn(slots.clone().pace(second));
-            tokio::task::yield_now().await;
-            slots.set_cap(None);
-            tokio::time::timeout(Duration::from_secs(10), pacer).await.expect("it ends").unwrap();
-        });
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::Shared;
 use super::live::{Ended, Live, LiveJournal};
 use super::places::Place;
-use crate::executor::{Attempt, Control};
+use crate::executor::{Attempt, Control, Tenant};
 use crate::task::{End, Failure, FailureKind, Log, Next, Outcome, State, TaskId};
 use crate::task_store::Error;
 
@@ -113,10 +113,10 @@ impl Shared {
             false => Vec::new(),
         };
         live.begin(control.clone(), checkpoints);
-        let is_ending = {
+        let (is_ending, share) = {
             let mut state = self.state();
             state.running.insert(live.id, live.clone());
-            state.shutting_down
+            (state.shutting_down, state.admission.fair.share(&live.tenant))
         };
         let is_cancelled = live.inner().state.cancel_asked;
         if is_cancelled || is_ending {
@@ -125,6 +125,7 @@ impl Shared {
         self.pause_as_told(live);
         let attempt = Attempt {
             task_id: live.id,
+            tenant: Tenant { name: live.tenant.clone(), share },
             spec: live.spec.clone(),
             input,
             number,

@@ -37,14 +37,15 @@ impl Fair {
         self.shares = shares;
     }
 
-    fn share(&self, tenant: &str) -> usize {
-        self.shares.get(tenant).copied().unwrap_or(WHOLE).into()
+    /// Percent of the places that `tenant` may hold.
+    pub fn share(&self, tenant: &str) -> u8 {
+        self.shares.get(tenant).copied().unwrap_or(WHOLE)
     }
 
     /// Whether `tenant` may hold one more of `places`. One is everybody's.
     pub fn may_begin(&self, tenant: &str, places: usize) -> bool {
         let held = self.tenants.get(tenant).map_or(0, |served| served.held);
-        held < (places.saturating_mul(self.share(tenant)) / usize::from(WHOLE)).max(1)
+        held < (places.saturating_mul(self.share(tenant).into()) / usize::from(WHOLE)).max(1)
     }
 
     /// How soon it is `tenant`'s turn.
@@ -52,7 +53,7 @@ impl Fair {
         let served = self.tenants.get(tenant);
         let (held, last_turn) = served.map_or((0, 0), |served| (served.held, served.last_turn));
         // Places for each percent, as a whole number.
-        (held.saturating_mul(1_000_000) / self.share(tenant).max(1), last_turn)
+        (held.saturating_mul(1_000_000) / usize::from(self.share(tenant).max(1)), last_turn)
     }
 
     pub fn begin(&mut self, tenant: &str) {
