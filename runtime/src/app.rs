@@ -18,7 +18,7 @@ use crate::executor::{Executor, GuestThreads};
 use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
 use crate::scheduler::{self, Scheduler};
-use crate::server::{self, App, Attestation, Auth, Bodies, Health};
+use crate::server::{self, App, Attestation, Auth, Bodies, Feed, Health, WebSockets};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
 
 /// Tasks that may wait, and bytes that they may take.
@@ -113,9 +113,21 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
     let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), data_dir.clone(), attestation);
     let health = Arc::new(runtime.block_on(health));
-    let bodies = Bodies::default();
-    let app = App { config, modes, auth, scheduler, components, bus, guard, health, bodies, ending: ended };
-    let app = Arc::new(app);
+    let web_sockets = WebSockets::new(config.websocket.max_connections);
+    let app = Arc::new(App {
+        config,
+        modes,
+        auth,
+        scheduler,
+        components,
+        feed: Feed::new(bus.clone()),
+        bus,
+        web_sockets,
+        guard,
+        health,
+        bodies: Bodies::default(),
+        ending: ended,
+    });
     let url = format!("http://{}", reachable(address));
     Ok(Serving {
         address,

@@ -57,3 +57,5 @@ mod store_files;
 mod task_context;
 mod tidy;
 mod waiting;
+mod ws;
+mod ws_hostile;

@@ -51,6 +51,8 @@ pub struct Config {
     pub interpreters: Option<PathBuf>,
     /// The server.
     pub server: Server,
+    /// WebSockets.
+    pub websocket: WebSocket,
     /// Who may come in.
     pub authentication: Authentication,
     /// What one task may have.
@@ -82,6 +84,15 @@ pub struct Server {
     pub http2: bool,
     /// How long requests and tasks may go on after a SIGTERM. A flag's alone.
     pub drain: Duration,
+}
+
+/// WebSockets.
+#[derive(Clone, Debug)]
+pub struct WebSocket {
+    /// Open at one time, as far as there are descriptors.
+    pub max_connections: usize,
+    /// Channels that one of them listens to.
+    pub max_subscriptions_per_client: usize,
 }
 
 /// Who may come in.
@@ -178,6 +189,7 @@ impl Config {
                 http2: false,
                 drain: Duration::from_secs(10),
             },
+            websocket: WebSocket { max_connections: 0, max_subscriptions_per_client: 0 },
             authentication: Authentication { enabled: true, credentials: None },
             limits: mode.into(),
             protection: Protection {

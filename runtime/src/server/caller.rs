@@ -1,5 +1,6 @@
 //! Who is asking. The gate finds out; handlers take it out of the request's extensions.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -8,6 +9,10 @@ use super::problem::{Problem, Result};
 
 /// The tenant of everybody who comes with user and password: whoever operates the machine.
 pub const DEFAULT_TENANT: &str = "default";
+
+/// Where a request comes from. The gate puts it into the request's extensions too.
+#[derive(Clone, Copy, Debug)]
+pub struct Address(pub IpAddr);
 
 /// Who sent a request; clones are the same one.
 #[derive(Clone, Debug)]

@@ -9,9 +9,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::response::IntoResponse;
 use tower_service::Service;
 
-use super::caller::{Caller, DEFAULT_TENANT};
+use super::caller::{Address, Caller, DEFAULT_TENANT};
 use super::problem::{Problem, Result};
-use super::{App, sessions};
+use super::query::Query;
+use super::{App, sessions, websocket};
 
 /// Answers one request from `address`.
 pub async fn answer(
@@ -25,6 +26,7 @@ pub async fn answer(
         .and_then(|()| admit(&app, &request, address));
     let mut response = match admitted {
         Ok(caller) => {
+            request.extensions_mut().insert(Address(address));
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }
@@ -41,6 +43,10 @@ pub async fn answer(
 
 /// Whose it is; nobody's where that does not matter.
 fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<Caller>> {
+    if let Some(ticket) = ticket(request) {
+        // Whatever else is given: one that shows a ticket comes with that.
+        return app.web_sockets.redeem(&ticket).map(Some).ok_or_else(Problem::unauthorized);
+    }
     if !app.config.authentication.enabled || app.auth.sessions.admit(request.headers()) {
         return Ok(Some(Caller::of(DEFAULT_TENANT)));
     }
@@ -49,6 +55,13 @@ fn admit(app: &App, request: &Request<Body>, address: IpAddr) -> Result<Option<C
         Err(_) if is_open(request.method(), request.uri().path()) => Ok(None),
         Err(problem) => Err(problem),
     }
+}
+
+/// The ticket of a request for a WebSocket: a browser sends no credentials with one.
+fn ticket(request: &Request<Body>) -> Option<String> {
+    let path = request.uri().path().trim_end_matches('/');
+    let asked = request.method() == Method::GET && path == websocket::PATH;
+    asked.then(|| Query::of(request.uri(), &[]).ok()?.take("ticket")).flatten()
 }
 
 fn is_open(method: &Method, path: &str) -> bool {

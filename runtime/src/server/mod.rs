@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listener ─ connection (caps, timeouts) ─ gate (origin, credentials) ─ router ─ handlers/<group>.rs
+//!                                                      bus ─ feed (channels) ─ events, websocket ┘
 //! ```
 
 mod attestation;
@@ -9,18 +10,22 @@ mod auth;
 mod body;
 mod caller;
 mod connection;
+mod feed;
 mod gate;
 mod handlers;
 mod health;
 mod heavy;
 mod json;
 mod machine;
+mod places;
 mod problem;
 mod query;
 mod reply;
 mod router;
+mod secrets;
 mod sessions;
 mod submission;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,10 +38,12 @@ pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
 pub use caller::DEFAULT_TENANT;
+pub use feed::Feed;
 pub use health::Health;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
 pub use submission::is_name;
+pub use websocket::WebSockets;
 
 use crate::components::Components;
 use crate::config::Config;
@@ -59,6 +66,10 @@ pub struct App {
     pub components: Arc<Components>,
     /// What happens.
     pub bus: Bus,
+    /// Where clients listen to that.
+    pub feed: Feed,
+    /// Those that are open, and tickets for more.
+    pub web_sockets: WebSockets,
     /// What keeps the machine responsive.
     pub guard: Arc<Guard>,
     /// How everything is.

@@ -10,6 +10,7 @@ pub mod protection;
 mod received;
 pub mod submit;
 pub mod tasks;
+pub mod ws;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
