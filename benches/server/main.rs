@@ -1,7 +1,7 @@
 //! The server under load: requests a second beside `wasmtime serve`, answers while every core is busy, a long queue,
-//! a start with a long past, what is left to others on the machine, and scripts as tasks. docs/performance.md says what the figures mean.
+//! a start with a long past, what is left to others on the machine, scripts as tasks, and thousands who listen. docs/performance.md says what the figures mean.
 //!
-//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart protection scripts]`. A wrong answer to any
+//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart protection scripts sockets]`. A wrong answer to any
 //! request ends it with an error; a figure that misses its mark does not, because machines differ.
 
 mod busy;
@@ -14,13 +14,14 @@ mod process;
 mod protection;
 mod restart;
 mod scripts;
+mod sockets;
 mod throughput;
 
 use std::time::Duration;
 
 use omnimind_tests::languages::has_guest;
 
-const SCENES: [&str; 6] = ["throughput", "busy", "pending", "restart", "protection", "scripts"];
+const SCENES: [&str; 7] = ["throughput", "busy", "pending", "restart", "protection", "scripts", "sockets"];
 
 fn main() {
     // Cargo's own `--bench` comes along.
@@ -48,6 +49,8 @@ fn main() {
                 ("scripts", _) if !["python-run", "js-run"].into_iter().all(has_guest) => {}
                 ("scripts", true) => scripts::run(2, ms(100), 2).await,
                 ("scripts", false) => scripts::run(500, ms(5_000), 50).await,
+                ("sockets", true) => sockets::run(20, 2, ms(500)).await,
+                ("sockets", false) => sockets::run(5_000, 50, ms(20_000)).await,
                 _ => panic!("no scene is called {scene}; there are {}", SCENES.join(", ")),
             }
         }

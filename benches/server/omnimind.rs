@@ -71,6 +71,21 @@ impl Omnimind {
         self.render("GET", path, "", b"", &[200])
     }
 
+    /// Another mode.
+    pub fn switch(&self, mode: &str) -> Request {
+        let body = json!({"mode": mode}).to_string();
+        self.render("PUT", "/api/v1/protection/mode", "application/json", body.as_bytes(), &[200])
+    }
+
+    /// The head of a request for a WebSocket.
+    pub fn upgrade(&self) -> Vec<u8> {
+        let request = self.render("GET", "/ws", "", b"", &[101]);
+        let head = String::from_utf8(request.bytes).expect("text");
+        let more = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        (head.trim_end().to_owned() + "\r\n" + more).into_bytes()
+    }
+
     pub fn cancel(&self, task_id: &str) -> Request {
         self.render("DELETE", &format!("/api/tasks/{task_id}"), "", b"", &[200, 202])
     }

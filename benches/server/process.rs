@@ -79,6 +79,14 @@ impl Process {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Memory that it holds, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("procfs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number");
+        kib << 10
+    }
+
     /// The end of what it said.
     fn log(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();

@@ -18,7 +18,7 @@ use crate::executor::{Executor, GuestThreads};
 use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
 use crate::scheduler::{self, Scheduler};
-use crate::server::{self, Active, App, Attestation, Auth, Bodies, Health, RateLimit};
+use crate::server::{self, Active, App, Attestation, Auth, Bodies, Feed, Health, RateLimit, WebSockets};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
 use crate::tenants::Tokens;
 
@@ -118,21 +118,23 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let health = Arc::new(runtime.block_on(health));
     let (rate, active) =
         (RateLimit::new(config.rate_limiting.clone()), Active::new(config.server.limit_concurrency));
-    let app = App {
+    let web_sockets = WebSockets::new(config.websocket.max_connections);
+    let app = Arc::new(App {
         config,
         modes,
         auth,
         scheduler,
         components,
+        feed: Feed::new(bus.clone()),
         bus,
+        web_sockets,
         guard,
         health,
         bodies: Bodies::default(),
         rate,
         active,
         ending: ended,
-    };
-    let app = Arc::new(app);
+    });
     let url = format!("http://{}", reachable(address));
     Ok(Serving {
         address,

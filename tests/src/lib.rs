@@ -7,6 +7,7 @@ pub mod power_cut;
 pub mod random;
 pub mod server;
 pub mod usage;
+pub mod web_socket;
 pub mod wire;
 pub mod wrong_clock;
 

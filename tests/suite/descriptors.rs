@@ -22,7 +22,8 @@ fn launch(descriptors: u32, arguments: &[&str]) -> Server {
             None => command.env_remove(name),
         };
     }
-    command.args(arguments);
+    // All but one of the connections are for HTTP.
+    command.env("OMNIMIND_WEBSOCKET__MAX_CONNECTIONS", "1").args(arguments);
     Server::launch(command, &data_dir).unwrap_or_else(|log| panic!("it does not start: {log}"))
 }
 

@@ -89,8 +89,11 @@ fn only_what_was_asked_for_is_heard() {
 fn wrong_channels_are_refused() {
     let server = shared();
     let id = "task:01890f3e-7c4a-7cc1-98c5-4f6f0a2b1c3d";
-    for bad in ["", "task", "task:", "task:x", "metrics", "*", "tasks,metrics", &[id; 11].join(",")] {
+    for bad in ["", "task", "*", "tasks,none", &[id; 11].join(",")] {
         server.get(&format!("/api/events?channels={bad}")).problem(422, "invalid_request");
+    }
+    for missing in [id, "task:", "task:x", "plan:1", &format!("tasks,{id}")] {
+        server.get(&format!("/api/events?channels={missing}")).problem(404, "not_found");
     }
     server.get("/api/events?since=5").problem(422, "invalid_request");
     server.request("GET", "/api/events").anonymous().send().problem(401, "unauthorized");

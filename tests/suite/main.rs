@@ -58,3 +58,5 @@ mod task_context;
 mod tenants;
 mod tidy;
 mod waiting;
+mod ws;
+mod ws_hostile;

@@ -54,6 +54,8 @@ pub struct Config {
     pub interpreters: Option<PathBuf>,
     /// The server.
     pub server: Server,
+    /// WebSockets.
+    pub websocket: WebSocket,
     /// Who may come in.
     pub authentication: Authentication,
     /// How often.
@@ -93,6 +95,15 @@ pub struct Server {
     pub tls_proxy: bool,
     /// How long requests and tasks may go on after a SIGTERM. A flag's alone.
     pub drain: Duration,
+}
+
+/// WebSockets.
+#[derive(Clone, Debug)]
+pub struct WebSocket {
+    /// Open at one time, as far as there are descriptors.
+    pub max_connections: usize,
+    /// Channels that one of them listens to.
+    pub max_subscriptions_per_client: usize,
 }
 
 /// Who may come in.
@@ -205,6 +216,7 @@ impl Config {
                 tls_proxy: false,
                 drain: Duration::from_secs(10),
             },
+            websocket: WebSocket { max_connections: 0, max_subscriptions_per_client: 0 },
             authentication: Authentication { enabled: true, credentials: None, tokens: Vec::new() },
             rate_limiting: RateLimiting { enabled: false, requests_per_minute: 1, burst_limit: 1 },
             limits: mode.into(),

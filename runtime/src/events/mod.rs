@@ -3,7 +3,7 @@
 //! Telling never waits. A listener that is slower than events come loses the oldest and is told how many.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -25,6 +25,28 @@ pub struct Event {
     pub tenant: Option<String>,
     /// What.
     pub update: Update,
+    /// JSON, made when it is first asked for: an event has many listeners.
+    data: OnceLock<String>,
+}
+
+impl Event {
+    /// How it is called.
+    pub fn name(&self) -> &'static str {
+        match &self.update {
+            Update::Task(_) => "task_update",
+            Update::Protection(_) => "protection_event",
+            Update::Metrics(_) => "metrics_update",
+            Update::Security(_) => "security_event",
+        }
+    }
+
+    /// What happened, as JSON.
+    pub fn data(&self) -> &str {
+        self.data.get_or_init(|| match &self.update {
+            Update::Task(update) => serde_json::to_string(update).unwrap_or_else(|_| "null".to_owned()),
+            Update::Protection(value) | Update::Metrics(value) | Update::Security(value) => value.to_string(),
+        })
+    }
 }
 
 /// What happened.
@@ -126,7 +148,12 @@ impl Bus {
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         // Nobody may listen any more by now.
-        let _ = self.sender.send(Arc::new(Event { seq, timestamp, tenant, update }));
+        let _ = self.sender.send(Arc::new(Event { seq, timestamp, tenant, update, data: OnceLock::new() }));
+    }
+
+    /// The number of the last event.
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Relaxed)
     }
 
     /// Listens from now on.

@@ -1,5 +1,6 @@
 //! Who is asking. The gate finds out; handlers take it out of the request's extensions.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -7,6 +8,10 @@ use axum::http::StatusCode;
 use super::problem::{Problem, Result};
 use crate::task::Grants;
 use crate::tenants::{DEFAULT_TENANT, Token};
+
+/// Where a request comes from. The gate puts it into the request's extensions too.
+#[derive(Clone, Copy, Debug)]
+pub struct Address(pub IpAddr);
 
 /// Who sent a request; clones are the same one.
 #[derive(Clone, Debug)]
@@ -29,6 +34,26 @@ impl Caller {
     /// Whoever has this token.
     pub fn bearer(token: Arc<Token>) -> Caller {
         Caller(Arc::new(Who::Bearer(token)))
+    }
+
+    /// Somebody of `tenant`.
+    #[cfg(test)]
+    pub fn of(tenant: &str) -> Caller {
+        let (id, hash) = (String::new(), String::new());
+        let (description, created_at, expires_at, requests_per_minute) = (None, None, None, None);
+        let (tenant, share, grants, configured) = (tenant.to_owned(), None, None, false);
+        Caller::bearer(Arc::new(Token {
+            id,
+            tenant,
+            description,
+            created_at,
+            expires_at,
+            requests_per_minute,
+            share,
+            grants,
+            hash,
+            configured,
+        }))
     }
 
     /// Whose things the request may see and make.

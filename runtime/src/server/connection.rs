@@ -4,11 +4,10 @@
 //! takes no bytes of an answer for too long, or does nothing at all, is closed. What is read of a body is
 //! bounded where it is read.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -19,20 +18,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
 use super::body::MIN_RATE;
+use super::places::{Counts, Shares, half};
 use super::{App, gate, proxies, router};
 use crate::config::Server;
-
-/// Connections at one time, as far as there are descriptors for them.
-const MAX_CONNECTIONS: usize = 8192;
-
-/// Descriptors for everything else: blobs, artefacts, the database and its readers.
-const OTHER_DESCRIPTORS: usize = 512;
 
 /// A connection says within this time which protocol it speaks; its heads have `server.timeout_keep_alive`.
 const HEAD: Duration = Duration::from_secs(10);
@@ -44,6 +39,10 @@ const STALLED: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 100;
 
+/// What the kernel keeps for a client after an upgrade, about twice of it: else it is megabytes of what a slow one
+/// is better told that it missed.
+const UPGRADED_SEND_BUFFER: usize = 64 << 10;
+
 /// Wait after an accept that failed for lack of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
@@ -52,9 +51,9 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
     let router = router::router(app.clone());
     let builder = builder(&app.config.server);
     let graceful = GracefulShutdown::new();
-    let most = max_connections();
+    let most = Shares::new(app.config.websocket.max_connections).http;
     let places = Arc::new(Semaphore::new(most));
-    let addresses = Addresses::default();
+    let addresses = Counts::default();
     let mut ending = app.ending.clone();
     loop {
         // Before the accept: who cannot be served waits in the kernel's queue.
@@ -82,40 +81,36 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         // One address cannot keep all others out.
         // A proxy of ours comes for many.
         let of_proxy = proxies::is_trusted(&app.config.server.trusted_proxies, address);
-        let Some(counted) = addresses.count(address, if of_proxy { most } else { most / 2 }) else {
+        let Some(counted) = addresses.count(address, if of_proxy { most } else { half(most) }) else {
             continue;
         };
         // Small answers go at once; a socket that does not take the option works too.
         let _ = stream.set_nodelay(true);
-        let (app, router) = (app.clone(), router.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
+        let (app, router, upgraded) = (app.clone(), router.clone(), Upgraded::default());
+        let stream = TokioIo::new(Guarded::new(stream, STALLED, upgraded.clone()));
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (app, router) = (app.clone(), router.clone());
+            request.extensions_mut().insert(upgraded.clone());
             async move {
                 let request = request.map(Body::new);
                 Ok::<_, std::convert::Infallible>(gate::answer(app, router, address, request).await)
             }
         });
-        let stream = TokioIo::new(Guarded::new(stream, STALLED));
-        let connection = builder.serve_connection(stream, service).into_owned();
+        let connection = builder.serve_connection_with_upgrades(stream, service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %address, "a connection ended early");
             }
+            // Or it is no connection of HTTP any more, and has a place of another kind.
             drop((counted, place));
         });
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    let done = async { tokio::join!(graceful.shutdown(), app.web_sockets.gone()) };
+    if tokio::time::timeout(drain, done).await.is_err() {
         tracing::warn!("connections were still open after {} s: closed", drain.as_secs());
     }
-}
-
-/// As many as there are descriptors for, half of them at the least.
-fn max_connections() -> usize {
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let descriptors = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-    descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
 }
 
 fn builder(config: &Server) -> Builder<TokioExecutor> {
@@ -145,42 +140,20 @@ fn builder(config: &Server) -> Builder<TokioExecutor> {
     }
 }
 
-/// How many connections each address has; clones are the same count.
-#[derive(Clone, Default)]
-struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-struct Counted {
-    addresses: Addresses,
-    address: IpAddr,
-}
-
-impl Addresses {
-    /// One more of `address`, if it has not as many as it may.
-    fn count(&self, address: IpAddr, most: usize) -> Option<Counted> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Counted { addresses: self.clone(), address })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Bytes by which a connection has shown which protocol it speaks: the preface of HTTP/2.
 const PREFACE: usize = 24;
+
+/// Whether what a connection carries is to be something else than HTTP; clones are the same connection's. It
+/// is in the extensions of each request.
+#[derive(Clone, Default)]
+pub struct Upgraded(Arc<AtomicBool>);
+
+impl Upgraded {
+    /// From now on whoever takes bytes slowly is not given up for it, only who takes none.
+    pub fn is_to_be(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A stream whose writes fail when the other side takes them so slowly that it is [`STALLED`] behind, and
 /// whose reads fail when it does not say within [`HEAD`] which protocol it speaks: hyper waits for that
@@ -194,16 +167,21 @@ struct Guarded {
     behind: Duration,
     /// Until then it is to begin, and how much of that was read.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
+    upgraded: Upgraded,
+    /// Whether that is known here.
+    was_upgraded: bool,
 }
 
 impl Guarded {
-    fn new(stream: TcpStream, patience: Duration) -> Guarded {
+    fn new(stream: TcpStream, patience: Duration, upgraded: Upgraded) -> Guarded {
         Guarded {
             stream,
             patience,
             stalled: None,
             behind: Duration::ZERO,
             opening: Some((Box::pin(sleep(HEAD)), 0)),
+            upgraded,
+            was_upgraded: false,
         }
     }
 
@@ -211,6 +189,14 @@ impl Guarded {
         if let Poll::Ready(result) = &written {
             if let Some((_, since)) = self.stalled.take() {
                 self.behind += since.elapsed();
+            }
+            if !self.was_upgraded && self.upgraded.0.load(Ordering::Relaxed) {
+                self.was_upgraded = true;
+                // Where it does not take the option, it is only more patient than it should be.
+                let _ = SockRef::from(&self.stream).set_send_buffer_size(UPGRADED_SEND_BUFFER);
+            }
+            if self.was_upgraded {
+                self.behind = Duration::ZERO;
             }
             if !self.behind.is_zero() {
                 let worth = *result.as_ref().unwrap_or(&0) as f64 / MIN_RATE as f64;
@@ -281,10 +267,15 @@ impl AsyncWrite for Guarded {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
 
-    /// Writes until that fails, or two seconds are over; the other side reads `piece` bytes every 20 ms.
-    async fn write_to_one_that_takes(piece: usize) -> Option<io::ErrorKind> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// Writes until that fails, or two seconds are over; the other side has a buffer of a few KiB and reads
+    /// `piece` bytes of it every 20 ms.
+    async fn write_to_one_that_takes(piece: usize, upgraded: bool) -> Option<io::ErrorKind> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (mut theirs, _) = theirs.unwrap();
@@ -294,7 +285,14 @@ mod tests {
                 sleep(Duration::from_millis(20)).await;
             }
         });
-        let mut guarded = Guarded::new(ours.unwrap(), Duration::from_millis(400));
+        let state = Upgraded::default();
+        if upgraded {
+            state.is_to_be();
+        }
+        let mut guarded = Guarded::new(ours.unwrap(), Duration::from_millis(600), state);
+        guarded.write_all(b"it begins").await.unwrap();
+        // So that it is seen soon that something was taken.
+        SockRef::from(&guarded.stream).set_send_buffer_size(4096).unwrap();
         let writing = async {
             loop {
                 if let Err(error) = guarded.write(&[0; 1 << 16]).await {
@@ -302,15 +300,22 @@ mod tests {
                 }
             }
         };
-        let ended = tokio::time::timeout(Duration::from_secs(2), writing).await.ok();
+        let ended = tokio::time::timeout(Duration::from_secs(3), writing).await.ok();
         reading.abort();
         ended
     }
 
     #[tokio::test]
     async fn a_client_that_takes_too_little_is_given_up_even_if_it_takes_something_now_and_then() {
-        let slow = write_to_one_that_takes(100).await;
-        let fast = write_to_one_that_takes(1 << 20).await;
+        let slow = write_to_one_that_takes(500, false).await;
+        let fast = write_to_one_that_takes(1 << 20, false).await;
         assert_eq!((slow, fast), (Some(io::ErrorKind::TimedOut), None));
+    }
+
+    #[tokio::test]
+    async fn after_an_upgrade_only_a_client_that_takes_nothing_is_given_up() {
+        let slow = write_to_one_that_takes(500, true).await;
+        let never = write_to_one_that_takes(0, true).await;
+        assert_eq!((slow, never), (None, Some(io::ErrorKind::TimedOut)));
     }
 }

@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::response::IntoResponse;
 use tower_service::Service;
 
-use super::caller::Caller;
+use super::caller::{Address, Caller};
 use super::problem::{Problem, Result};
-use super::{App, proxies, sessions};
+use super::query::Query;
+use super::{App, proxies, sessions, websocket};
 
 /// Answers one request that came from `peer`.
 pub async fn answer(
@@ -57,9 +58,15 @@ async fn admit(app: &App, request: &mut Parts, address: IpAddr) -> Result<()> {
 }
 
 /// Whose it is; nobody's where that does not matter.
-async fn caller(app: &App, request: &Parts, address: IpAddr) -> Result<Option<Caller>> {
-    if !app.config.authentication.enabled || app.auth.sessions.admit(&request.headers) {
-        return Ok(Some(Caller::operator()));
+/// Sees that the request may be answered, and notes whose it is.
+async fn admit(app: &App, request: &mut Parts, address: IpAddr) -> Result<()> {
+    one_host(&request.headers, request.version)?;
+    same_origin(app, &request.headers, &request.uri)?;
+    request.extensions.insert(Address(address));
+    // Whoever looks whether the server lives is answered in any case.
+    let probes = is_probe(request.uri.path());
+    if !probes {
+        app.rate.admit_address(address)?;
     }
     match app.auth.caller(&request.headers, address).await {
         Ok(caller) => Ok(Some(caller)),
@@ -70,6 +77,13 @@ async fn caller(app: &App, request: &Parts, address: IpAddr) -> Result<Option<Ca
 
 fn is_probe(path: &str) -> bool {
     path == "/api/v1/health" || path.starts_with("/api/v1/health/")
+}
+
+/// The ticket of a request for a WebSocket: a browser sends no credentials with one.
+fn ticket(request: &Parts) -> Option<String> {
+    let path = request.uri.path().trim_end_matches('/');
+    let asked = request.method == Method::GET && path == websocket::PATH;
+    asked.then(|| Query::of(&request.uri, &[]).ok()?.take("ticket")).flatten()
 }
 
 fn is_open(method: &Method, path: &str) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listener ─ connection (caps, timeouts) ─ gate (origin, credentials) ─ router ─ handlers/<group>.rs
+//!                                                      bus ─ feed (channels) ─ events, websocket ┘
 //! ```
 
 mod attestation;
@@ -9,6 +10,7 @@ mod auth;
 mod body;
 mod caller;
 mod connection;
+mod feed;
 mod gate;
 mod handlers;
 mod health;
@@ -16,14 +18,17 @@ mod heavy;
 mod json;
 mod machine;
 mod overload;
+mod places;
 mod problem;
 mod proxies;
 mod query;
 mod rate_limit;
 mod reply;
 mod router;
+mod secrets;
 mod sessions;
 mod submission;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,12 +40,14 @@ use tokio::sync::watch;
 pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
+pub use feed::Feed;
 pub use health::Health;
 pub use overload::Active;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
 pub use rate_limit::RateLimit;
 pub use submission::is_name;
+pub use websocket::WebSockets;
 
 use crate::components::Components;
 use crate::config::Config;
@@ -63,6 +70,10 @@ pub struct App {
     pub components: Arc<Components>,
     /// What happens.
     pub bus: Bus,
+    /// Where clients listen to that.
+    pub feed: Feed,
+    /// Those that are open, and tickets for more.
+    pub web_sockets: WebSockets,
     /// What keeps the machine responsive.
     pub guard: Arc<Guard>,
     /// How everything is.

@@ -1,7 +1,9 @@
 //! Errors as clients see them: `application/problem+json` (RFC 9457) with a stable `code`.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
@@ -46,6 +48,14 @@ impl Problem {
     /// The stable name of what is wrong.
     pub fn code(&self) -> &'static str {
         self.0.code
+    }
+
+    /// What a message over a WebSocket says of it: everything but what is HTTP's.
+    pub fn told(&self) -> Value {
+        let mut told = self.0.more.clone();
+        told.insert("code".to_owned(), self.0.code.into());
+        told.insert("detail".to_owned(), self.0.detail.clone().into());
+        Value::Object(told)
     }
 
     /// With a member of its own.
@@ -123,6 +133,21 @@ impl Problem {
     pub fn method_not_allowed() -> Problem {
         let detail = "this path has other methods: see the header Allow";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    /// `426 upgrade_required`: what is served there is WebSocket, version 13.
+    pub fn upgrade_required(detail: &str) -> Problem {
+        Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
+            .header(CONNECTION, HeaderValue::from_static("upgrade"))
+            .header(UPGRADE, HeaderValue::from_static("websocket"))
+            .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+    }
+
+    /// `429 too_many_subscriptions`, of one WebSocket.
+    pub fn too_many_subscriptions(most: usize) -> Problem {
+        let detail =
+            format!("a connection has up to {most} channels: unsubscribe from some, or open another");
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_subscriptions", detail)
     }
 
     /// `408 request_timeout`

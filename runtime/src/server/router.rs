@@ -13,15 +13,15 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use super::App;
 use super::caller::Caller;
 use super::handlers::{
-    browser, components, events, health, limits, output, protection, submit, tasks, tokens,
+    browser, components, events, health, limits, output, protection, submit, tasks, tokens, ws,
 };
 use super::problem::Problem;
-use super::sessions;
+use super::{sessions, websocket};
 
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {
     // What is a tenant's own.
-    let tenants: [(&str, MethodRouter<Arc<App>>); 14] = [
+    let tenants: [(&str, MethodRouter<Arc<App>>); 16] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
@@ -33,6 +33,8 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/tasks/{id}/output", get(output::output)),
         ("/api/tasks/{id}/logs", get(output::logs)),
         ("/api/events", get(events::events)),
+        ("/api/ws-ticket", post(ws::ticket)),
+        (websocket::PATH, get(ws::upgrade)),
         ("/api/v1/health", get(health::all)),
         ("/api/v1/health/{check}", get(health::one)),
         ("/api/v1/limits", get(limits::show)),

@@ -4,14 +4,12 @@
 //! cookie is kept by the browser, its hash by this process, and neither outlives the server.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lru::LruCache;
+
+use super::secrets::Secrets;
 
 /// Where a ticket is shown.
 pub const PATH: &str = "/sign-in";
@@ -28,21 +26,21 @@ const SESSION: Duration = Duration::from_secs(12 * 3600);
 /// Browsers that are signed in at one time, and tickets that nobody has used.
 const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// The browsers that are signed in. Only hashes are kept, so that nothing is compared byte by byte.
+/// The browsers that are signed in.
 pub struct Sessions {
     cookie: String,
-    tickets: Mutex<Good>,
-    sessions: Mutex<Good>,
+    tickets: Secrets<()>,
+    sessions: Secrets<()>,
 }
-
-/// Hashes of secrets, and until when each is good.
-type Good = LruCache<blake3::Hash, Instant>;
 
 impl Sessions {
     /// Those of the server on `port`: none.
     pub fn new(port: u16) -> Sessions {
-        let none = || Mutex::new(LruCache::new(MAX_SESSIONS));
-        Sessions { cookie: format!("{NAME}{port}"), tickets: none(), sessions: none() }
+        Sessions {
+            cookie: format!("{NAME}{port}"),
+            tickets: Secrets::new(MAX_SESSIONS, TICKET),
+            sessions: Secrets::new(MAX_SESSIONS, SESSION),
+        }
     }
 
     /// A link, below the server's address, that signs one browser in.
@@ -50,7 +48,7 @@ impl Sessions {
     /// # Errors
     /// The system has no randomness.
     pub fn link(&self) -> Result<String, getrandom::Error> {
-        Ok(format!("{PATH}?ticket={}", new(&self.tickets, TICKET)?))
+        Ok(format!("{PATH}?ticket={}", self.tickets.issue(())?))
     }
 
     /// Takes a ticket; the `Set-Cookie` that is given for it, if it is good.
@@ -58,11 +56,10 @@ impl Sessions {
     /// # Errors
     /// The system has no randomness.
     pub fn redeem(&self, ticket: &str) -> Result<Option<String>, getrandom::Error> {
-        let until = lock(&self.tickets).pop(&blake3::hash(ticket.as_bytes()));
-        if until.is_none_or(|until| until < Instant::now()) {
+        if self.tickets.take(ticket).is_none() {
             return Ok(None);
         }
-        let secret = new(&self.sessions, SESSION)?;
+        let secret = self.sessions.issue(())?;
         let seconds = SESSION.as_secs();
         Ok(Some(self.set_cookie(&secret, seconds)))
     }
@@ -74,16 +71,13 @@ impl Sessions {
             return false;
         }
         // Somebody on another port may have planted one of the same name: any may be ours.
-        self.hashes(headers).any(|hash| {
-            let until = lock(&self.sessions).get(&hash).copied();
-            until.is_some_and(|until| until >= Instant::now())
-        })
+        self.secrets(headers).any(|secret| self.sessions.get(secret).is_some())
     }
 
     /// Signs the browser out; the `Set-Cookie` that makes it forget.
     pub fn end(&self, headers: &HeaderMap) -> String {
-        for hash in self.hashes(headers) {
-            lock(&self.sessions).pop(&hash);
+        for secret in self.secrets(headers) {
+            self.sessions.take(secret);
         }
         self.set_cookie("", 0)
     }
@@ -93,24 +87,12 @@ impl Sessions {
     }
 
     /// Of every cookie with our name.
-    fn hashes(&self, headers: &HeaderMap) -> impl Iterator<Item = blake3::Hash> {
+    fn secrets<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
         let cookies = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|one| one.split_once('='));
         let ours = cookies.filter(|(name, _)| name.trim() == self.cookie);
-        ours.map(|(_, secret)| blake3::hash(secret.trim().as_bytes()))
+        ours.map(|(_, secret)| secret.trim())
     }
-}
-
-fn new(good: &Mutex<Good>, time: Duration) -> Result<String, getrandom::Error> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)?;
-    let secret = URL_SAFE_NO_PAD.encode(secret);
-    lock(good).put(blake3::hash(secret.as_bytes()), Instant::now() + time);
-    Ok(secret)
-}
-
-fn lock(good: &Mutex<Good>) -> MutexGuard<'_, Good> {
-    good.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -152,15 +134,5 @@ mod tests {
         assert!(!sessions.admit(&with(&format!("{}={ticket}", sessions.cookie))), "a ticket is no session");
         assert!(!sessions.admit(&with(&format!("{}=", sessions.cookie))));
         assert!(!sessions.admit(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn what_is_too_old_is_not_good() {
-        let sessions = Sessions::new(8000);
-        let late = new(&sessions.tickets, Duration::ZERO).unwrap();
-        let old = new(&sessions.sessions, Duration::ZERO).unwrap();
-        std::thread::sleep(Duration::from_millis(2));
-        assert_eq!(sessions.redeem(&late).unwrap(), None);
-        assert!(!sessions.admit(&with(&format!("{NAME}={old}"))));
     }
 }

@@ -7,6 +7,7 @@ mod performance;
 mod protection;
 mod server;
 mod store;
+mod websocket;
 
 use std::sync::LazyLock;
 
@@ -138,6 +139,7 @@ pub fn keys() -> &'static [Key] {
     static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         let groups = [
             server::keys(),
+            websocket::keys(),
             protection::keys(),
             limits::keys(),
             store::keys(),

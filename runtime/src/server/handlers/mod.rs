@@ -11,6 +11,7 @@ mod received;
 pub mod submit;
 pub mod tasks;
 pub mod tokens;
+pub mod ws;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
