@@ -27,6 +27,7 @@ use tokio::time::{Sleep, sleep};
 use super::body::MIN_RATE;
 use super::{App, gate, router};
 use crate::config::Server;
+use crate::telemetry::Seldom;
 
 /// Connections at one time, as far as there are descriptors for them.
 const MAX_CONNECTIONS: usize = 8192;
@@ -72,7 +73,10 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
             Err(error) => {
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
                 {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    static SAID: Seldom = Seldom::new();
+                    if let Some(left_out) = SAID.left_out() {
+                        tracing::warn!(%error, left_out, "a connection could not be accepted");
+                    }
                     sleep(BACK_OFF).await;
                 }
                 continue;

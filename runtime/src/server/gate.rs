@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::response::IntoResponse;
 use tower_service::Service;
 
+use super::access_log::Asked;
 use super::caller::{Caller, DEFAULT_TENANT};
 use super::problem::{Problem, Result};
 use super::{App, sessions};
@@ -20,11 +21,13 @@ pub async fn answer(
     address: IpAddr,
     mut request: Request<Body>,
 ) -> Response<Body> {
+    let mut asked = Asked::note(&request, address);
     let admitted = one_host(request.headers(), request.version())
         .and_then(|()| same_origin(&app, request.headers(), request.uri()))
         .and_then(|()| admit(&app, &request, address));
     let mut response = match admitted {
         Ok(caller) => {
+            asked.by(caller.as_ref());
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }
@@ -36,6 +39,7 @@ pub async fn answer(
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    asked.answered(&response);
     response
 }
 

@@ -4,6 +4,7 @@
 //! listener ─ connection (caps, timeouts) ─ gate (origin, credentials) ─ router ─ handlers/<group>.rs
 //! ```
 
+mod access_log;
 mod attestation;
 mod auth;
 mod body;
@@ -33,17 +34,20 @@ pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
 pub use caller::DEFAULT_TENANT;
+pub use handlers::TaskList;
 pub use health::Health;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
 pub use submission::is_name;
 
+use crate::cache::{Answers, Cache, Figures};
 use crate::components::Components;
 use crate::config::Config;
 use crate::events::Bus;
 use crate::guard::Guard;
 use crate::limits::Modes;
 use crate::scheduler::Scheduler;
+use crate::task_store::Query;
 
 /// What handlers work with.
 pub struct App {
@@ -65,8 +69,19 @@ pub struct App {
     pub health: Arc<Health>,
     /// Memory for bodies.
     pub bodies: Bodies,
+    /// The answers of `GET /tasks`.
+    pub task_list: Arc<Answers<Query, TaskList>>,
+    /// Everything that is kept in memory and could be made again.
+    pub caches: Arc<[Arc<dyn Cache>]>,
     /// True once the server is ending: streams end, new connections are not taken.
     pub ending: watch::Receiver<bool>,
+}
+
+impl App {
+    /// How the caches do.
+    pub fn cache_figures(&self) -> Vec<Figures> {
+        self.caches.iter().map(|cache| cache.figures()).collect()
+    }
 }
 
 /// A listener on the configured address.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Request, Response, StatusCode, Uri};
+use axum::response::IntoResponse;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -38,7 +40,13 @@ pub async fn list(
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
-    let mut query = Query::of(request.uri(), &[])?;
+    let page = page(&app, &query(request.uri(), &caller)?).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], page).into_response())
+}
+
+/// Which tasks a list is to have.
+pub(super) fn query(uri: &Uri, caller: &Caller) -> Result<task_store::Query> {
+    let mut query = Query::of(uri, &[])?;
     let status = one_of(&mut query, "status", &Status::ALL.map(|status| (status.name(), status)))?;
     let priority =
         one_of(&mut query, "priority", &Priority::ALL.map(|priority| (priority.name(), priority)))?;
@@ -59,24 +67,22 @@ pub async fn list(
         ),
     };
     query.end("status, priority, component, limit, cursor")?;
+    Ok(task_store::Query { tenant: caller.tenant().to_owned(), before, status, priority, component, limit })
+}
+
+/// The tasks that `query` asks for, and where the next ones begin: JSON.
+pub(super) async fn page(app: &App, query: &task_store::Query) -> Result<Vec<u8>> {
     // One more tells whether there is another page.
-    let query = task_store::Query {
-        tenant: caller.tenant().to_owned(),
-        before,
-        status,
-        priority,
-        component,
-        limit: limit + 1,
-    };
-    let mut tasks = app.scheduler.list(&query).await?;
-    let more = tasks.len() > limit;
-    tasks.truncate(limit);
+    let mut tasks =
+        app.scheduler.list(&task_store::Query { limit: query.limit + 1, ..query.clone() }).await?;
+    let more = tasks.len() > query.limit;
+    tasks.truncate(query.limit);
     let next_cursor = tasks.last().filter(|_| more).map(|task| task.id);
     let words: usize = tasks.iter().map(|task| task.spec.metadata.get().len()).sum();
-    Ok(heavy(words, || {
+    heavy(words, || {
         let tasks = tasks.iter().map(Record::of).collect();
-        json::answer(StatusCode::OK, &Page { tasks, next_cursor })
-    }))
+        serde_json::to_vec(&Page { tasks, next_cursor }).map_err(Problem::internal)
+    })
 }
 
 /// Some tasks, and where the next ones begin.
