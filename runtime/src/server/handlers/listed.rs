@@ -47,7 +47,8 @@ pub async fn list(
         Ok(list) => list,
         Err(began) => {
             let page = tasks::page(&app, &query).await?;
-            let list = Arc::new(TaskList::new(page)?);
+            let body = page.write(serde_json::to_vec).map_err(super::Problem::internal)?;
+            let list = Arc::new(TaskList::new(body)?);
             let words = query.tenant.len() + query.component.as_ref().map_or(0, String::len);
             app.task_list.keep(began, query, size_of::<TaskList>() + list.body.len() + words, list.clone());
             list
