@@ -195,6 +195,30 @@ fn the_table_of_caps_is_what_the_code_says() {
 }
 
 #[test]
+fn the_tuning_guide_names_the_keys_that_there_are() {
+    let text = fs::read_to_string(checkout().join("docs/tuning.md")).expect("docs/tuning.md");
+    let is_path = |word: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
+        word.contains('.')
+            && word.chars().all(plain)
+            && !word.ends_with(".json")
+            && !word.ends_with(".collect")
+    };
+    let mut rows = 0;
+    for row in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| the seed")) {
+        // What the seed has, and the commands, name other things too.
+        let Some(here) = row.split(" | ").nth(1) else { continue };
+        let keys = here.split('`').skip(1).step_by(2).filter(|word| is_path(word));
+        for key in keys {
+            rows += 1;
+            let is_there = omnimind::config::keys().iter().any(|known| known.path == key);
+            assert_eq!(is_there, !row.contains("**not there yet**"), "{key}, in {row}");
+        }
+    }
+    assert!(rows > 40, "{rows}");
+}
+
+#[test]
 fn receipts_name_the_engine_that_is_linked() {
     let lock = fs::read_to_string(checkout().join("Cargo.lock")).expect("Cargo.lock");
     let (_, rest) = lock.split_once("name = \"wasmtime\"\nversion = \"").expect("wasmtime is linked");
