@@ -10,10 +10,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::cache::{Answers, Cache};
 use crate::components::Components;
 use crate::config::Config;
 use crate::engine::{Engines, Settings};
-use crate::events::Bus;
+use crate::events::{Bus, Changes};
 use crate::executor::{Executor, GuestThreads};
 use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
@@ -88,7 +89,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         Settings { instances, artefacts: data_dir.join("artefacts"), worker: "/proc/self/exe".into() };
     let engines = Arc::new(Engines::new(settings)?);
     let executor = Executor::new(engines.clone(), handle);
-    let levers = executor.levers();
+    let (levers, linked) = (executor.levers(), executor.cache());
     let interpreters = config.interpreters.clone();
     let components = Components::load(store.clone(), engines.clone(), executor, modes.clone(), interpreters);
     let components = Arc::new(runtime.block_on(components)?);
@@ -100,7 +101,18 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         scheduler::Settings { places, max_pending: MAX_PENDING, max_pending_bytes: MAX_PENDING_BYTES };
     let memory = Arc::new(MemoryStore::default());
     let scheduler = Scheduler::new(store.clone(), memory, components.clone(), bus.clone(), settings);
-    let levers = Levers { scheduler: scheduler.clone(), executor: levers, store: store.clone(), engines };
+    let expire = config.cache.enabled.then_some(config.cache.expire);
+    let task_list = Arc::new(Answers::new("task_list", expire, bus.changes().clone()));
+    // What is linked is loaded.
+    let caches: Arc<[Arc<dyn Cache>]> = Arc::new([task_list.clone(), linked, engines.clone()]);
+    let levers = Levers {
+        scheduler: scheduler.clone(),
+        executor: levers,
+        store: store.clone(),
+        engines,
+        caches: caches.clone(),
+        changes: bus.changes().clone(),
+    };
     let (watch, dir) = (config.protection.clone(), data_dir.clone());
     let guard = Arc::new(Guard::new(modes.clone(), watch, most_places, levers, bus.clone(), dir));
     if let Some(newest) = runtime.block_on(store.newest())? {
@@ -131,6 +143,8 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         guard,
         health,
         bodies: Bodies::default(),
+        task_list,
+        caches,
         rate,
         active,
         ending: ended,
@@ -184,7 +198,7 @@ impl Serving {
                 tokio::spawn(async move { health.watch().await })
             };
             let guarding = tokio::spawn(app.guard.clone().watch());
-            let retention = tokio::spawn(retain(store.clone(), &app.config));
+            let retention = tokio::spawn(retain(store.clone(), app.bus.changes().clone(), &app.config));
             let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
             stop.asked().await;
             tracing::info!("ending: at most {} s for what runs", drain.as_secs());
@@ -240,12 +254,19 @@ impl Stop {
     }
 }
 
-fn retain(store: Arc<SqliteStore>, config: &Config) -> impl Future<Output = ()> + Send + use<> {
+fn retain(
+    store: Arc<SqliteStore>,
+    changes: Changes,
+    config: &Config,
+) -> impl Future<Output = ()> + Send + use<> {
     let crate::config::Store { retention, max_tasks, max_bytes, .. } = config.store;
     let retention = Retention { age: retention, tasks: max_tasks, bytes: max_bytes };
     async move {
         loop {
-            match store.prune(retention, jiff::Timestamp::now().as_millisecond()).await {
+            let change = changes.begin();
+            let pruned = store.prune(retention, jiff::Timestamp::now().as_millisecond()).await;
+            drop(change);
+            match pruned {
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(removed, "tasks past their retention were removed"),
                 Err(error) => tracing::warn!(%error, "retention"),

@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod bindings;
+pub mod cache;
 pub mod cli;
 pub mod components;
 pub mod config;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -75,7 +75,24 @@ impl Server {
 
     /// Starts `command`, which serves from `data_dir`; the log and the exit status, if it ends instead. The
     /// directory stays.
-    pub fn launch(mut command: Command, data_dir: &Path) -> Result<Server, String> {
+    pub fn launch(command: Command, data_dir: &Path) -> Result<Server, String> {
+        let (server, mut lines) = Server::launch_unread(command, data_dir)?;
+        let rest = server.log.clone();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                rest.lock().expect("no panic").push_str(&line);
+                line.clear();
+            }
+        });
+        Ok(server)
+    }
+
+    /// The same, with its standard error from the line on that says where it listens: nobody reads that.
+    pub fn launch_unread(
+        mut command: Command,
+        data_dir: &Path,
+    ) -> Result<(Server, BufReader<ChildStderr>), String> {
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("omnimind starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped"));
@@ -91,20 +108,14 @@ impl Server {
                 break address.parse().expect("an address");
             }
         };
-        let rest = log.clone();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-                rest.lock().expect("no panic").push_str(&line);
-                line.clear();
-            }
-        });
         let stored = std::fs::read(data_dir.join("credentials.json")).expect("credentials");
         let stored: Value = serde_json::from_slice(&stored).expect("JSON");
         let word = |name: &str| stored[name].as_str().expect("text").to_owned();
         let authorization =
             format!("Basic {}", STANDARD.encode(format!("{}:{}", word("user"), word("password"))));
-        Ok(Server { address, data_dir: data_dir.to_owned(), child, authorization, log, owned: false })
+        let server =
+            Server { address, data_dir: data_dir.to_owned(), child, authorization, log, owned: false };
+        Ok((server, lines))
     }
 
     /// The value of a good `Authorization`.

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use omnimind::cache::Cache;
 use omnimind_tests::{Lab, OutcomeExt, Run, block_on, guest};
 
 fn run_once(root: &Path) -> Vec<u8> {
@@ -158,7 +159,7 @@ fn artefacts_go_but_for_those_of_loaded_components() {
     let still_loaded = std::sync::Arc::downgrade(&loaded);
     drop(loaded);
     assert_eq!(lab.engines.prune_artefacts(0).expect("ours"), 0, "both are kept loaded");
-    lab.engines.shrink();
+    assert_eq!(lab.engines.clear(), 2);
     assert!(still_loaded.upgrade().is_none(), "nobody has it");
     assert!(lab.engines.prune_artefacts(0).expect("ours") > 0);
     let left = files(&root, "cwasm");

@@ -118,8 +118,34 @@ fn the_small_profile_goes_on_top() {
     let rows = show(omnimind(checkout(), &arguments));
     let row = |key: &str| rows.iter().find(|row| row.0 == key).expect("a row").clone();
     let (_, tasks, from) = row("performance.max_concurrent_tasks");
-    assert_eq!((tasks, from.as_str()), (json!(3), "config/profiles/small.yaml:8"));
+    assert_eq!((tasks, from.as_str()), (json!(3), "config/profiles/small.yaml:9"));
     assert_eq!(row("limits.default.wall_ms").1, json!(180_000));
+    assert_eq!(row("server.workers").1, json!(2));
+}
+
+#[test]
+fn a_server_with_the_small_profile_runs_three_small_tasks_at_once() {
+    let profile = checkout().join("config/profiles/small.yaml");
+    let server = Server::set_up(&[], |command| {
+        command.arg("--config").arg(checkout().join("config")).arg("--config").arg(profile);
+    });
+    let limits = server.get("/api/v1/limits").json();
+    let limit = |name: &str| {
+        let rows = limits["limits"].as_array().expect("limits").iter();
+        rows.clone().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name}: {limits}")).clone()
+    };
+    assert_eq!(limit("wall_ms")["default"], json!(180_000));
+    assert_eq!(
+        (&limit("memory_bytes")["default"], &limit("memory_bytes")["max"]),
+        (&json!(128 << 20), &json!(512 << 20))
+    );
+    let sleep = server.push("hostile/sleep");
+    for _ in 0..5 {
+        server.submit(&json!({"component": sleep, "input": 3_600_000}));
+    }
+    let queue = || server.get("/api/v1/health/queue").json()["details"].clone();
+    let full = omnimind_tests::server::eventually(|| Some(queue()).filter(|queue| queue["running"] == 3));
+    assert_eq!((&full["pending"], &full["places"]), (&json!(2), &json!(3)), "{full}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use omnimind::cache::Cache;
 use omnimind::executor::{Control, Executor, Job};
 use omnimind::limits::{Limits, Mode};
 use omnimind::protection::Shares;
@@ -491,12 +492,13 @@ fn what_a_guest_holds_is_seen_while_it_computes() {
 #[test]
 fn linked_components_that_nobody_uses_are_forgotten() {
     let own = Own::new(2);
-    let levers = own.executor().levers();
+    let cache = own.executor().cache();
     let echo = own.lab.prepare(Run::hostile("echo").component).expect("a task");
     own.execute(Run::hostile("spin").units(10)).output();
-    assert_eq!(levers.shrink_caches(), 1, "spin");
+    assert_eq!(cache.figures().entries, 2);
+    assert_eq!(cache.clear(), 1, "spin");
     assert!(own.executor().linked(&echo.component.digest).is_some());
     drop(echo);
-    assert_eq!((levers.shrink_caches(), levers.shrink_caches()), (1, 0));
+    assert_eq!((cache.clear(), cache.clear()), (1, 0));
     own.execute(Run::hostile("echo").input("again")).output();
 }

@@ -38,6 +38,8 @@ mod languages;
 mod left_behind;
 mod levers;
 mod limits;
+mod list_cache;
+mod logging;
 mod memory_bound;
 mod power_cut;
 mod projects;

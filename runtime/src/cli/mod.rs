@@ -68,6 +68,10 @@ enum Command {
     SignIn(client::sign_in::Args),
     /// Run hostile guests against a server, and show which of its limits hold
     Attest(client::attest::Args),
+    /// Show what a server keeps in memory to be faster, or let it go
+    Cache(client::cache::Args),
+    /// Show how much a server's log says, or change it
+    LogLevel(client::log_level::Args),
     /// Check, back up or repair the task store
     Store(store::Args),
     /// Check the configuration, or show what is in force and where it came from
@@ -167,6 +171,8 @@ pub fn main() -> ExitCode {
         Command::Token(args) => client::token::run(args, &global),
         Command::SignIn(args) => client::sign_in::run(&args, &global),
         Command::Attest(args) => client::attest::run(&args, &global),
+        Command::Cache(args) => client::cache::run(args, &global),
+        Command::LogLevel(args) => client::log_level::run(&args, &global),
         Command::Store(args) => settings::load_quietly(&global, Vec::new())
             .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
         Command::Config(args) => config::run(args, global),

@@ -46,7 +46,8 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     settings::warn(&loaded);
     let mut config = loaded.config;
     config.server.drain = Duration::from_secs(args.drain.into());
-    telemetry::init(&config.logging);
+    // Written to its end whatever ends this.
+    let _log = telemetry::init(&config.logging).map_err(Failed::usage)?;
     let (mode, authentication) = (config.mode, config.authentication.enabled);
     let default = |budget: Budget| budget.display(config.limits.bounds(budget).default);
     let limits = [Budget::Fuel, Budget::WallMs, Budget::MemoryBytes]

@@ -130,13 +130,17 @@ pub fn variables() -> impl Iterator<Item = OsString> {
     names.filter(|name| name.to_string_lossy().starts_with("OMNIMIND_") || name == "LOG_LEVEL")
 }
 
-/// Loads it for a command that ends soon, and starts a log that says little unless it is told to say more.
+/// Loads it for a command that ends soon, and starts a log that says little unless it is told to say more. It
+/// goes to standard error: the file is the server's.
 pub fn load_quietly(global: &Global, flags: Vec<Flag>) -> Result<Loaded, Failed> {
     let mut loaded = load(global, flags)?;
     if !loaded.is_set("logging.level") {
         loaded.config.logging.level = LevelFilter::WARN;
     }
-    telemetry::init(&loaded.config.logging);
+    loaded.config.logging.file = None;
+    loaded.config.logging.is_async = false;
+    // There is nothing in a buffer.
+    drop(telemetry::init(&loaded.config.logging).map_err(Failed::runtime)?);
     Ok(loaded)
 }
 

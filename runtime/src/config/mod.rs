@@ -72,6 +72,8 @@ pub struct Config {
     pub store: Store,
     /// The runtime's own log.
     pub logging: Logging,
+    /// Answers that are kept.
+    pub cache: Cache,
 }
 
 /// Where and how it listens.
@@ -170,6 +172,25 @@ pub struct Logging {
     pub level: LevelFilter,
     /// How it is written.
     pub format: Format,
+    /// Whether a thread of its own writes it; else each line is written by whoever says it.
+    pub is_async: bool,
+    /// Lines that may wait for that thread.
+    pub buffer_size: usize,
+    /// The file that it goes to; else to standard error.
+    pub file: Option<PathBuf>,
+    /// Bytes of the file, above which another is begun.
+    pub max_size: u64,
+    /// Older files that are kept.
+    pub max_files: u32,
+}
+
+/// Answers that are kept because they are asked for again.
+#[derive(Clone, Copy, Debug)]
+pub struct Cache {
+    /// Whether any are.
+    pub enabled: bool,
+    /// How long.
+    pub expire: Duration,
 }
 
 /// How the log is written.
@@ -229,7 +250,16 @@ impl Config {
             modes: Mode::ALL.map(InMode::from),
             performance: Performance { max_concurrent_tasks: None, retry_attempts: 0 },
             store: Store { retention: Duration::ZERO, max_tasks: 0, max_bytes: 0, allow_ephemeral: false },
-            logging: Logging { level: LevelFilter::OFF, format: Format::Auto },
+            logging: Logging {
+                level: LevelFilter::OFF,
+                format: Format::Auto,
+                is_async: false,
+                buffer_size: 0,
+                file: None,
+                max_size: 0,
+                max_files: 0,
+            },
+            cache: Cache { enabled: false, expire: Duration::ZERO },
         }
     }
 }

@@ -36,6 +36,7 @@ pub use refusal::{Code, Refusal};
 pub use settings::{Flavour, runner as runner_settings};
 pub use ticker::TICK;
 
+use crate::cache::{Cache, Figures, Hits};
 use crate::task::Digest;
 
 use artefacts::{About, Artefacts, Found};
@@ -115,6 +116,7 @@ pub struct Engines {
     artefacts: Artefacts,
     compiler: Compiler,
     loaded: Mutex<LruCache<Digest, Arc<Component>>>,
+    hits: Hits,
     /// Those that somebody has, in `loaded` or elsewhere.
     alive: Mutex<HashMap<Digest, Weak<Component>>>,
     /// One compilation at a time: each may use all cores and gigabytes.
@@ -133,6 +135,7 @@ impl Engines {
             artefacts,
             compiler: Compiler::new(settings.worker.clone()),
             loaded: Mutex::new(LruCache::new(MAX_LOADED)),
+            hits: Hits::default(),
             alive: Mutex::default(),
             compiling: Arc::default(),
             settings,
@@ -176,8 +179,10 @@ impl Engines {
 
     /// The component of that digest, if it was compiled before; its refusal, if it was refused.
     pub async fn cached(self: &Arc<Self>, digest: Digest) -> Result<Option<Arc<Component>>, Refusal> {
-        if let Some(component) = self.loaded().get(&digest) {
-            return Ok(Some(component.clone()));
+        let loaded = self.loaded().get(&digest).cloned();
+        self.hits.count(loaded.is_some());
+        if loaded.is_some() {
+            return Ok(loaded);
         }
         let engines = self.clone();
         blocking(move || engines.find_on_disk(digest)).await?
@@ -266,11 +271,6 @@ impl Engines {
         self.artefacts.prune(keep, &self.in_use())
     }
 
-    /// Lets go of the components that are kept loaded in case that they are asked for. Who has one keeps it.
-    pub fn shrink(&self) {
-        self.loaded().clear();
-    }
-
     /// Components that are loaded.
     fn in_use(&self) -> HashSet<Digest> {
         let alive = self.alive();
@@ -306,6 +306,20 @@ impl Engines {
         // Two that start it at once: one is dropped again.
         let slot = Slot::start(Flavour::Concurrent, self.settings.instances)?;
         Ok(self.concurrent.get_or_init(|| slot))
+    }
+}
+
+/// The components that are kept loaded in case that they are asked for. Who has one keeps it.
+impl Cache for Engines {
+    fn figures(&self) -> Figures {
+        Figures::of_components("loaded_components", self.loaded().len(), MAX_LOADED.get(), &self.hits)
+    }
+
+    fn clear(&self) -> usize {
+        let mut loaded = self.loaded();
+        let count = loaded.len();
+        loaded.clear();
+        count
     }
 }
 

@@ -2,12 +2,16 @@
 //!
 //! Telling never waits. A listener that is slower than events come loses the oldest and is told how many.
 
+mod changes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
+
+pub use changes::{Change, Changes};
 
 use crate::task::{FailureKind, Status, Task, TaskId, timestamp};
 
@@ -105,11 +109,17 @@ pub struct Bus {
     seq: Arc<AtomicU64>,
     /// Held from the counting of an event to its sending, so that listeners hear them in their order.
     order: Arc<Mutex<()>>,
+    changes: Changes,
 }
 
 impl Default for Bus {
     fn default() -> Bus {
-        Bus { sender: broadcast::Sender::new(RING), seq: Arc::default(), order: Arc::default() }
+        Bus {
+            sender: broadcast::Sender::new(RING),
+            seq: Arc::default(),
+            order: Arc::default(),
+            changes: Changes::default(),
+        }
     }
 }
 
@@ -121,6 +131,11 @@ impl Bus {
             let update = TaskUpdate::of(&task);
             (Some(task.tenant), Update::Task(update))
         });
+    }
+
+    /// Changes of tasks. Whoever makes one, tells that it begins before anybody can see it.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Tells what was decided to protect the machine.

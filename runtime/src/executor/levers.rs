@@ -1,14 +1,10 @@
 //! What holds guests back when the machine is short of something. Who decides when is `protection`.
 
-use std::sync::{Arc, PoisonError};
-
 use tokio::runtime::Handle;
 
-use super::Linked;
 use super::slots::Slots;
 use crate::limits::MachineMemory;
 use crate::protection::Shares;
-use crate::task::Digest;
 
 /// The levers of one executor; clones are the same levers.
 #[derive(Clone)]
@@ -16,17 +12,11 @@ pub struct Levers {
     guests: Handle,
     slots: Slots,
     memory: MachineMemory,
-    linked: Linked,
 }
 
 impl Levers {
-    pub(super) fn new(guests: &Handle, slots: &Slots, memory: &MachineMemory, linked: &Linked) -> Levers {
-        Levers {
-            guests: guests.clone(),
-            slots: slots.clone(),
-            memory: memory.clone(),
-            linked: linked.clone(),
-        }
+    pub(super) fn new(guests: &Handle, slots: &Slots, memory: &MachineMemory) -> Levers {
+        Levers { guests: guests.clone(), slots: slots.clone(), memory: memory.clone() }
     }
 
     /// What guests together may take of the processors from now on, in percent of all cores, 1 at least; none,
@@ -49,16 +39,5 @@ impl Levers {
     /// that gives up because of it fails as `machine_memory`.
     pub fn leave_memory(&self, bytes: Option<u64>) {
         self.memory.leave(bytes);
-    }
-
-    /// Forgets linked components that no task uses now (they can be linked again); says how many.
-    pub fn shrink_caches(&self) -> usize {
-        let mut linked = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
-        let unused = linked.iter().filter(|(_, prepared)| Arc::strong_count(prepared) == 1);
-        let unused: Vec<Digest> = unused.map(|(digest, _)| *digest).collect();
-        for digest in &unused {
-            linked.pop(digest);
-        }
-        unused.len()
     }
 }

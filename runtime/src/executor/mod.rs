@@ -10,19 +10,18 @@ mod contention;
 mod control;
 mod last_words;
 mod levers;
+mod linked;
 mod prepared;
 mod slots;
 mod store;
 mod threads;
 
 use std::borrow::Cow;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use lru::LruCache;
 use tokio::runtime::Handle;
 use wasmtime::AsContextMut;
 use wasmtime::component::Linker;
@@ -30,6 +29,7 @@ use wasmtime::component::Linker;
 pub use contention::Tenant;
 pub use control::{Control, OVERDUE};
 pub use levers::Levers;
+pub use linked::Linked;
 pub use prepared::{Interface, Kind, Prepared};
 pub use slots::{QUANTUM, Slots, Turns};
 pub use store::Ctx;
@@ -78,9 +78,6 @@ pub trait TaskExecutor: Send + Sync {
     /// Whether `tenant` has the component `digest`, without which nothing can be run.
     fn has_component(&self, tenant: &str, digest: &Digest) -> bool;
 }
-
-/// Linked components kept.
-const MAX_PREPARED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// One execution to be made.
 pub struct Job {
@@ -162,11 +159,8 @@ pub struct Executor {
     slots: Slots,
     memory: MachineMemory,
     linkers: [OnceLock<Linker<Ctx>>; 2],
-    prepared: Linked,
+    prepared: Arc<Linked>,
 }
-
-/// The linked components that are kept.
-type Linked = Arc<Mutex<LruCache<Digest, Arc<Prepared>>>>;
 
 impl Executor {
     /// An executor that runs guests on `guests`, as many at one time as it has threads.
@@ -177,13 +171,18 @@ impl Executor {
             guests,
             memory: MachineMemory::default(),
             linkers: [OnceLock::new(), OnceLock::new()],
-            prepared: Arc::new(Mutex::new(LruCache::new(MAX_PREPARED))),
+            prepared: Arc::new(Linked::new()),
         }
     }
 
     /// What holds its guests back when the machine is short of something.
     pub fn levers(&self) -> Levers {
-        Levers::new(&self.guests, &self.slots, &self.memory, &self.prepared)
+        Levers::new(&self.guests, &self.slots, &self.memory)
+    }
+
+    /// The linked components that it keeps.
+    pub fn cache(&self) -> Arc<Linked> {
+        self.prepared.clone()
     }
 
     /// Checks `component` against the contract and links it, once for each digest.
@@ -192,18 +191,18 @@ impl Executor {
     /// `missing_export`, `type_mismatch` and `unknown_import`, naming the thing.
     pub fn prepare(&self, component: Arc<Component>) -> Result<Arc<Prepared>, Refusal> {
         let digest = component.digest;
-        if let Some(prepared) = self.prepared().get(&digest) {
-            return Ok(prepared.clone());
+        if let Some(prepared) = self.prepared.get(&digest) {
+            return Ok(prepared);
         }
         let linker = self.linker(component.flavour)?;
         let prepared = Arc::new(Prepared::link(component, linker)?);
-        self.prepared().put(digest, prepared.clone());
+        self.prepared.put(digest, prepared.clone());
         Ok(prepared)
     }
 
     /// The component of that digest, if it is linked.
     pub fn linked(&self, digest: &Digest) -> Option<Arc<Prepared>> {
-        self.prepared().get(digest).cloned()
+        self.prepared.find(digest)
     }
 
     /// Runs `job` to its end. Dropping the future ends the guest.
@@ -258,10 +257,6 @@ impl Executor {
         let linker =
             store::linker(engine).map_err(|error| Refusal::internal("linking", format!("{error:#}")))?;
         Ok(cell.get_or_init(|| linker))
-    }
-
-    fn prepared(&self) -> std::sync::MutexGuard<'_, LruCache<Digest, Arc<Prepared>>> {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::journal::Effect;
 use super::memory::Memory;
+use crate::cache::Cache;
 use crate::engine::Engines;
+use crate::events::Changes;
 use crate::executor;
 use crate::protection::{Action, Stance};
 use crate::scheduler::{Held, Room, Scheduler};
@@ -24,6 +26,10 @@ pub struct Levers {
     pub store: Arc<SqliteStore>,
     /// What is kept of components.
     pub engines: Arc<Engines>,
+    /// What is kept in memory and could be made again; what another of them holds comes after that one.
+    pub caches: Arc<[Arc<dyn Cache>]>,
+    /// Changes of tasks: what is removed of them is one.
+    pub changes: Changes,
 }
 
 impl Levers {
@@ -83,6 +89,7 @@ impl Levers {
         };
         let mut freed = Freed::default();
         if for_good {
+            let _change = self.changes.begin();
             match self.store.prune_for_space(Spared::default(), Timestamp::now().as_millisecond()).await {
                 Ok(found) => freed = found,
                 Err(why) => error = Some(why.to_string()),
@@ -96,11 +103,9 @@ impl Levers {
         }
     }
 
-    /// Linked and loaded components that nobody uses, and the store's pages.
+    /// What is kept and nobody uses, and the store's pages.
     pub(super) async fn shrink_caches(&self) -> Effect {
-        let removed = Some(self.executor.shrink_caches() as u64);
-        // What is linked is loaded.
-        self.engines.shrink();
+        let removed = Some(self.caches.iter().map(|cache| cache.clear() as u64).sum());
         let error = self.store.shrink().await.err().map(|error| error.to_string());
         Effect { removed, error, ..Effect::default() }
     }

@@ -11,6 +11,7 @@ use super::places::Place;
 use crate::executor::{Attempt, Control, Tenant};
 use crate::task::{End, Failure, FailureKind, Log, Next, Outcome, State, TaskId};
 use crate::task_store::Error;
+use crate::telemetry::Seldom;
 
 /// Waits between two tries to store an end, while the disk is full.
 const PATIENCE: [Duration; 4] = [
@@ -57,6 +58,7 @@ impl Shared {
     /// Notes the start of an attempt in the store, then runs it.
     async fn start(self: Arc<Self>, live: Arc<Live>, place: Place) {
         let changing = live.changing.lock().await;
+        let change = self.bus.changes().begin();
         let mut state = live.inner().state.clone();
         if state.cancel_asked {
             drop(changing);
@@ -72,7 +74,7 @@ impl Shared {
                 return self.enqueue(&live, since).await;
             }
         }
-        drop(changing);
+        drop((changing, change));
         self.run(live, place).await;
     }
 
@@ -141,6 +143,7 @@ impl Shared {
     /// Stores what follows from `outcome`: the end, or another attempt.
     pub(super) async fn settle(&self, live: &Arc<Live>, outcome: Outcome) {
         let changing = live.changing.lock().await;
+        let _change = self.bus.changes().begin();
         let Outcome { end, receipt, log } = outcome;
         let mut state = {
             let mut inner = live.inner();
@@ -204,7 +207,10 @@ impl Shared {
         };
         let mut state = self.state();
         if state.held_until_ms <= now {
-            tracing::warn!(%error, "tasks that wait cannot be started");
+            static SAID: Seldom = Seldom::new();
+            if let Some(left_out) = SAID.left_out() {
+                tracing::warn!(%error, left_out, "tasks that wait cannot be started");
+            }
         }
         state.held_until_ms = state.held_until_ms.max(again);
     }
@@ -235,6 +241,7 @@ impl Shared {
 
     /// Stores an end, as soon as that is possible, and tells it.
     async fn finish(&self, live: &Arc<Live>, state: State, output: Option<Arc<[u8]>>, log: Log) {
+        let _change = self.bus.changes().begin();
         let Live { tenant, id, store, .. } = &**live;
         let stored = patiently(*id, || store.finish(tenant, *id, &state, output.clone(), log.clone())).await;
         if let Err(error) = stored {
@@ -279,7 +286,10 @@ async fn patiently<F: Future<Output = Result<(), Error>>>(
                 if matches!(error, Error::Full(_) | Error::Unwritten(_))
                     || matches!(error, Error::Unreadable(_)) && tries <= PATIENCE.len() =>
             {
-                tracing::warn!(task_id = %id, %error, "what became of a task waits to be stored");
+                static SAID: Seldom = Seldom::new();
+                if let Some(left_out) = SAID.left_out() {
+                    tracing::warn!(task_id = %id, %error, left_out, "what became of a task waits to be stored");
+                }
                 tokio::time::sleep(waits.next().unwrap_or(longest)).await;
             }
             stored => return stored,

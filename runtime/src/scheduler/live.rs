@@ -218,6 +218,7 @@ impl LiveJournal {
 #[async_trait]
 impl Journal for LiveJournal {
     fn progress(&self, percent: f32, message: &str) {
+        let _change = self.bus.changes().begin();
         {
             let Some(mut inner) = self.open() else { return };
             inner.state.progress = percent;
@@ -241,6 +242,8 @@ impl Journal for LiveJournal {
             return Err(CheckpointError { name: name.to_owned(), reason });
         }
         let size = data.len() as u64;
+        // For a checkpoint in memory tasks that have ended may have to go.
+        let _change = self.bus.changes().begin();
         let Live { id, tenant, store, .. } = &*self.live;
         store.save_checkpoint(tenant, *id, name, data).await.map_err(|error| failed(name, error))?;
         self.live.inner().checkpoints.insert(name.to_owned(), size);

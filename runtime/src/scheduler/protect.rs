@@ -129,7 +129,7 @@ impl Shared {
     /// Pauses a running task at its next yield, or lets it go on, as everybody was told last; says which if that
     /// changed something.
     pub(super) fn pause_as_told(&self, live: &Live) -> Option<bool> {
-        let (paused, is_known) = {
+        let (paused, is_known, _change) = {
             // Under the lock: whoever tells everybody else now comes after this.
             let state = self.state();
             let paused = state.paused_below.is_some_and(|below| live.spec.priority < below);
@@ -143,7 +143,8 @@ impl Shared {
             if !inner.state.pause(Timestamp::now(), paused, why) {
                 return None;
             }
-            (paused, state.live.contains_key(&live.id))
+            // Under the lock too: nobody has seen it yet.
+            (paused, state.live.contains_key(&live.id), self.bus.changes().begin())
         };
         // Of one that is not stored yet nobody is told.
         if is_known {

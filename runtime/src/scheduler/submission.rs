@@ -187,11 +187,13 @@ impl Shared {
         arriving: Arriving,
         tell: oneshot::Sender<Result<Told, Error>>,
     ) -> bool {
+        let change = self.bus.changes().begin();
         let told = match live.store.insert(&live.task(), input, idempotency).await {
             Ok(Inserted::New) => {
                 self.state().live.insert(live.id, live.clone());
                 drop(arriving);
                 self.bus.task_changed(|| live.task());
+                drop(change);
                 let _ = tell.send(Ok(Told::Stored(live.clone())));
                 return true;
             }
@@ -246,12 +248,14 @@ impl Shared {
             _ => None,
         };
         let task = live.task_in(state.clone());
+        let change = self.bus.changes().begin();
         let stored = live.store.insert_ended(&task, input, output.clone(), log).await;
         drop(arriving);
         let told = match stored {
             Ok(()) => {
                 live.inner().state = state;
                 self.bus.task_changed(|| task.clone());
+                drop(change);
                 live.end(Ended { task, output });
                 Ok(Told::Stored(live.clone()))
             }

@@ -28,6 +28,7 @@ use super::body::MIN_RATE;
 use super::places::{Counts, Shares, half};
 use super::{App, gate, proxies, router};
 use crate::config::Server;
+use crate::telemetry::Seldom;
 
 /// A connection says within this time which protocol it speaks; its heads have `server.timeout_keep_alive`.
 const HEAD: Duration = Duration::from_secs(10);
@@ -71,7 +72,10 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
             Err(error) => {
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
                 {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    static SAID: Seldom = Seldom::new();
+                    if let Some(left_out) = SAID.left_out() {
+                        tracing::warn!(%error, left_out, "a connection could not be accepted");
+                    }
                     sleep(BACK_OFF).await;
                 }
                 continue;

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::response::IntoResponse;
 use tower_service::Service;
 
+use super::access_log::Asked;
 use super::caller::{Address, Caller};
 use super::problem::{Problem, Result};
 use super::query::Query;
@@ -24,7 +25,10 @@ pub async fn answer(
 ) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let address = proxies::client(&app.config.server.trusted_proxies, peer, &head.headers);
-    let mut response = match admit(&app, &mut head, address).await {
+    let mut asked = Asked::note(&head, address);
+    let admitted = admit(&app, &mut head, address).await;
+    asked.by(head.extensions.get());
+    let mut response = match admitted {
         // A router never fails, and is always ready.
         Ok(()) => router.call(Request::from_parts(head, body)).await.unwrap_or_else(|never| match never {}),
         Err(problem) => problem.into_response(),
@@ -32,6 +36,7 @@ pub async fn answer(
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    asked.answered(&response);
     response
 }
 

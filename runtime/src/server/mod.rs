@@ -5,6 +5,7 @@
 //!                                                      bus ─ feed (channels) ─ events, websocket ┘
 //! ```
 
+mod access_log;
 mod attestation;
 mod auth;
 mod body;
@@ -41,6 +42,7 @@ pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
 pub use feed::Feed;
+pub use handlers::TaskList;
 pub use health::Health;
 pub use overload::Active;
 pub use problem::Problem;
@@ -49,12 +51,14 @@ pub use rate_limit::RateLimit;
 pub use submission::is_name;
 pub use websocket::WebSockets;
 
+use crate::cache::{Answers, Cache, Figures};
 use crate::components::Components;
 use crate::config::Config;
 use crate::events::Bus;
 use crate::guard::Guard;
 use crate::limits::Modes;
 use crate::scheduler::Scheduler;
+use crate::task_store::Query;
 
 /// What handlers work with.
 pub struct App {
@@ -84,8 +88,19 @@ pub struct App {
     pub rate: RateLimit,
     /// How many may ask at one time.
     pub active: Active,
+    /// The answers of `GET /tasks`.
+    pub task_list: Arc<Answers<Query, TaskList>>,
+    /// Everything that is kept in memory and could be made again.
+    pub caches: Arc<[Arc<dyn Cache>]>,
     /// True once the server is ending: streams end, new connections are not taken.
     pub ending: watch::Receiver<bool>,
+}
+
+impl App {
+    /// How the caches do.
+    pub fn cache_figures(&self) -> Vec<Figures> {
+        self.caches.iter().map(|cache| cache.figures()).collect()
+    }
 }
 
 /// A listener on the configured address.

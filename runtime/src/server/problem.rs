@@ -13,6 +13,7 @@ use crate::engine::{self, Refusal};
 use crate::limits;
 use crate::scheduler;
 use crate::task_store;
+use crate::telemetry::Seldom;
 
 /// An error answer.
 #[derive(Debug)]
@@ -165,7 +166,10 @@ impl Problem {
 
     /// `500 internal`: the log has the rest.
     pub fn internal(error: impl std::fmt::Display) -> Problem {
-        tracing::error!(%error, "an answer could not be given");
+        static SAID: Seldom = Seldom::new();
+        if let Some(left_out) = SAID.left_out() {
+            tracing::error!(%error, left_out, "an answer could not be given");
+        }
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     }
 }

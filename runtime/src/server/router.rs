@@ -11,9 +11,11 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::App;
+use super::access_log;
 use super::caller::Caller;
 use super::handlers::{
-    browser, components, events, health, limits, output, protection, submit, tasks, tokens, ws,
+    browser, caches, components, events, health, limits, listed, logging, output, protection, submit, tasks,
+    tokens, ws,
 };
 use super::problem::Problem;
 use super::{sessions, websocket};
@@ -21,10 +23,11 @@ use super::{sessions, websocket};
 /// Finds the handler of a request that was admitted.
 pub fn router(app: Arc<App>) -> Router {
     // What is a tenant's own.
-    let tenants: [(&str, MethodRouter<Arc<App>>); 16] = [
+    let tenants: [(&str, MethodRouter<Arc<App>>); 17] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
+        ("/tasks", get(listed::list)),
         ("/api/tasks/analytics/summary", get(tasks::summary)),
         ("/api/tasks/{id}", get(tasks::show).delete(tasks::cancel)),
         ("/api/tasks/{id}/progress", get(tasks::progress)),
@@ -40,11 +43,14 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/v1/limits", get(limits::show)),
     ];
     // What is the machine's.
-    let operators: [(&str, MethodRouter<Arc<App>>); 7] = [
+    let operators: [(&str, MethodRouter<Arc<App>>); 10] = [
         ("/api/tokens", post(tokens::create).get(tokens::list)),
         ("/api/tokens/{id}", delete(tokens::revoke)),
+        ("/api/cache", get(caches::list).delete(caches::clear_all)),
+        ("/api/cache/{name}", delete(caches::clear)),
         ("/api/sign-in", post(browser::link)),
         ("/api/v1/limits/attestation", put(limits::attest)),
+        ("/api/v1/logging/level", get(logging::level).put(logging::set_level)),
         ("/api/v1/protection", get(protection::status)),
         ("/api/v1/protection/decisions", get(protection::decisions)),
         ("/api/v1/protection/mode", put(protection::switch)),
@@ -59,7 +65,7 @@ pub fn router(app: Arc<App>) -> Router {
         let methods = methods.fallback(wrong_method);
         router = router.route(&format!("{path}/"), methods.clone()).route(path, methods);
     }
-    router.fallback(no_such_path).with_state(app)
+    router.route_layer(from_fn(access_log::name_route)).fallback(no_such_path).with_state(app)
 }
 
 async fn operator_only(

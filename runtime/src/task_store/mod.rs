@@ -68,7 +68,7 @@ pub enum Inserted {
 }
 
 /// Which tasks to list: newest first, those of one tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// Whose.
     pub tenant: String,

@@ -4,6 +4,7 @@
 //! goes to another program is passed on unchanged.
 
 pub mod attest;
+pub mod cache;
 pub mod component;
 pub mod connection;
 mod credentials;
@@ -11,6 +12,7 @@ pub mod demo;
 mod error;
 mod events;
 mod form;
+pub mod log_level;
 mod logs;
 mod own_server;
 mod patience;

@@ -1,5 +1,6 @@
 //! The table of keys: each once, with all that is to be said of it.
 
+mod cache;
 mod environment;
 mod limits;
 mod logging;
@@ -144,6 +145,7 @@ pub fn keys() -> &'static [Key] {
             limits::keys(),
             store::keys(),
             logging::keys(),
+            cache::keys(),
             performance::keys(),
             environment::keys(),
         ];

@@ -1,10 +1,13 @@
 //! One file for each group of routes: from a request to an answer, with the work done elsewhere.
 
 pub mod browser;
+pub mod caches;
 pub mod components;
 pub mod events;
 pub mod health;
 pub mod limits;
+pub mod listed;
+pub mod logging;
 pub mod output;
 pub mod protection;
 mod received;
@@ -17,6 +20,8 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+
+pub use listed::TaskList;
 
 use crate::server::problem::Problem;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -38,7 +38,13 @@ pub async fn list(
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
-    let mut query = Query::of(request.uri(), &[])?;
+    let page = page(&app, &query(request.uri(), &caller)?).await?;
+    Ok(page.write(|page| json::answer(StatusCode::OK, page)))
+}
+
+/// Which tasks a list is to have.
+pub(super) fn query(uri: &Uri, caller: &Caller) -> Result<task_store::Query> {
+    let mut query = Query::of(uri, &[])?;
     let status = one_of(&mut query, "status", &Status::ALL.map(|status| (status.name(), status)))?;
     let priority =
         one_of(&mut query, "priority", &Priority::ALL.map(|priority| (priority.name(), priority)))?;
@@ -59,31 +65,42 @@ pub async fn list(
         ),
     };
     query.end("status, priority, component, limit, cursor")?;
+    Ok(task_store::Query { tenant: caller.tenant().to_owned(), before, status, priority, component, limit })
+}
+
+/// The tasks that `query` asks for, and where the next ones begin.
+pub(super) async fn page(app: &App, query: &task_store::Query) -> Result<Page> {
     // One more tells whether there is another page.
-    let query = task_store::Query {
-        tenant: caller.tenant().to_owned(),
-        before,
-        status,
-        priority,
-        component,
-        limit: limit + 1,
-    };
-    let mut tasks = app.scheduler.list(&query).await?;
-    let more = tasks.len() > limit;
-    tasks.truncate(limit);
+    let mut tasks =
+        app.scheduler.list(&task_store::Query { limit: query.limit + 1, ..query.clone() }).await?;
+    let more = tasks.len() > query.limit;
+    tasks.truncate(query.limit);
     let next_cursor = tasks.last().filter(|_| more).map(|task| task.id);
-    let words: usize = tasks.iter().map(|task| task.spec.metadata.get().len()).sum();
-    Ok(heavy(words, || {
-        let tasks = tasks.iter().map(Record::of).collect();
-        json::answer(StatusCode::OK, &Page { tasks, next_cursor })
-    }))
+    Ok(Page { tasks, next_cursor })
 }
 
 /// Some tasks, and where the next ones begin.
+pub(super) struct Page {
+    tasks: Vec<Task>,
+    next_cursor: Option<TaskId>,
+}
+
+/// The same as clients see it.
 #[derive(Serialize)]
-struct Page {
+pub(super) struct Records {
     tasks: Vec<Record>,
     next_cursor: Option<TaskId>,
+}
+
+impl Page {
+    /// Does `write` with what clients are to see.
+    pub(super) fn write<T>(&self, write: impl FnOnce(&Records) -> T) -> T {
+        let words: usize = self.tasks.iter().map(|task| task.spec.metadata.get().len()).sum();
+        heavy(words, || {
+            let tasks = self.tasks.iter().map(Record::of).collect();
+            write(&Records { tasks, next_cursor: self.next_cursor })
+        })
+    }
 }
 
 fn one_of<T: Copy>(query: &mut Query, name: &str, known: &[(&'static str, T)]) -> Result<Option<T>> {
