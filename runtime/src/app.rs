@@ -17,6 +17,7 @@ use crate::events::Bus;
 use crate::executor::{Executor, GuestThreads};
 use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
+use crate::metrics::Metrics;
 use crate::scheduler::{self, Scheduler};
 use crate::server::{self, App, Attestation, Auth, Bodies, Health};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
@@ -92,13 +93,14 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let components = Components::load(store.clone(), engines.clone(), executor, modes.clone(), interpreters);
     let components = Arc::new(runtime.block_on(components)?);
 
-    let bus = Bus::default();
+    let (bus, metrics) = (Bus::default(), Metrics::new()?);
     let most_places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX);
     let places = modes.places(most_places);
     let settings =
         scheduler::Settings { places, max_pending: MAX_PENDING, max_pending_bytes: MAX_PENDING_BYTES };
     let memory = Arc::new(MemoryStore::default());
-    let scheduler = Scheduler::new(store.clone(), memory, components.clone(), bus.clone(), settings);
+    let (told, counted) = (bus.clone(), metrics.clone());
+    let scheduler = Scheduler::new(store.clone(), memory, components.clone(), told, counted, settings);
     let levers = Levers { scheduler: scheduler.clone(), executor: levers, store: store.clone(), engines };
     let (watch, dir) = (config.protection.clone(), data_dir.clone());
     let guard = Arc::new(Guard::new(modes.clone(), watch, most_places, levers, bus.clone(), dir));
@@ -114,8 +116,19 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), data_dir.clone(), attestation);
     let health = Arc::new(runtime.block_on(health));
     let bodies = Bodies::default();
-    let app = App { config, modes, auth, scheduler, components, bus, guard, health, bodies, ending: ended };
-    let app = Arc::new(app);
+    let app = Arc::new(App {
+        config,
+        modes,
+        auth,
+        scheduler,
+        components,
+        bus,
+        metrics,
+        guard,
+        health,
+        bodies,
+        ending: ended,
+    });
     let url = format!("http://{}", reachable(address));
     Ok(Serving {
         address,
@@ -165,6 +178,7 @@ impl Serving {
                 tokio::spawn(async move { health.watch().await })
             };
             let guarding = tokio::spawn(app.guard.clone().watch());
+            let telling = tokio::spawn(server::tell(app.clone()));
             let retention = tokio::spawn(retain(store.clone(), &app.config));
             let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
             stop.asked().await;
@@ -180,6 +194,7 @@ impl Serving {
             }
             watching.abort();
             guarding.abort();
+            telling.abort();
             retention.abort();
             anyhow::Ok(())
         })?;

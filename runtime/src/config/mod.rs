@@ -65,6 +65,8 @@ pub struct Config {
     pub store: Store,
     /// The runtime's own log.
     pub logging: Logging,
+    /// Figures.
+    pub metrics: Metrics,
 }
 
 /// Where and how it listens.
@@ -137,6 +139,13 @@ pub struct Logging {
     pub format: Format,
 }
 
+/// Figures.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Whether `/metrics` asks for no credentials.
+    pub open: bool,
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -190,6 +199,7 @@ impl Config {
             performance: Performance { max_concurrent_tasks: None, retry_attempts: 0 },
             store: Store { retention: Duration::ZERO, max_tasks: 0, max_bytes: 0, allow_ephemeral: false },
             logging: Logging { level: LevelFilter::OFF, format: Format::Auto },
+            metrics: Metrics { open: false },
         }
     }
 }

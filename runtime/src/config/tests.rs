@@ -143,7 +143,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "gpu: {device: cpu}\n",
-            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, protection, limits, store, logging",
+            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, protection, limits, store, logging, metrics",
         ),
         (
             "performance:\n  task_timeout: 1\n",

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
 use super::body::MIN_RATE;
-use super::{App, gate, router};
+use super::{App, observe, router};
 use crate::config::Server;
 
 /// Connections at one time, as far as there are descriptors for them.
@@ -49,7 +49,8 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Accepts until the end, then lets connections finish, for `drain` at most.
 pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
-    let router = router::router(app.clone());
+    let (router, routes) = router::router(app.clone());
+    let routes = Arc::new(routes);
     let builder = builder(&app.config.server);
     let graceful = GracefulShutdown::new();
     let most = max_connections();
@@ -81,14 +82,16 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         let address = peer.ip().to_canonical();
         // One address cannot keep all others out.
         let Some(counted) = addresses.count(address, most / 2) else { continue };
+        let open = app.metrics.connection();
         // Small answers go at once; a socket that does not take the option works too.
         let _ = stream.set_nodelay(true);
-        let (app, router) = (app.clone(), router.clone());
+        let (app, router, routes) = (app.clone(), router.clone(), routes.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (app, router) = (app.clone(), router.clone());
+            let (app, router, routes) = (app.clone(), router.clone(), routes.clone());
             async move {
                 let request = request.map(Body::new);
-                Ok::<_, std::convert::Infallible>(gate::answer(app, router, address, request).await)
+                let answer = observe::answer(app, router, &routes, address, request);
+                Ok::<_, std::convert::Infallible>(answer.await)
             }
         });
         let stream = TokioIo::new(Guarded::new(stream, STALLED));
@@ -98,7 +101,7 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %address, "a connection ended early");
             }
-            drop((counted, place));
+            drop((counted, place, open));
         });
     }
     drop(listener);

@@ -9,18 +9,21 @@ mod auth;
 mod body;
 mod caller;
 mod connection;
+mod figures;
 mod gate;
 mod handlers;
 mod health;
 mod heavy;
 mod json;
 mod machine;
+mod observe;
 mod problem;
 mod query;
 mod reply;
 mod router;
 mod sessions;
 mod submission;
+mod trend;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
 pub use caller::DEFAULT_TENANT;
+pub use figures::tell;
 pub use health::Health;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
@@ -43,6 +47,7 @@ use crate::config::Config;
 use crate::events::Bus;
 use crate::guard::Guard;
 use crate::limits::Modes;
+use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 
 /// What handlers work with.
@@ -59,6 +64,8 @@ pub struct App {
     pub components: Arc<Components>,
     /// What happens.
     pub bus: Bus,
+    /// What is counted.
+    pub metrics: Metrics,
     /// What keeps the machine responsive.
     pub guard: Arc<Guard>,
     /// How everything is.

@@ -3,6 +3,7 @@
 mod environment;
 mod limits;
 mod logging;
+mod metrics;
 mod performance;
 mod protection;
 mod server;
@@ -142,6 +143,7 @@ pub fn keys() -> &'static [Key] {
             limits::keys(),
             store::keys(),
             logging::keys(),
+            metrics::keys(),
             performance::keys(),
             environment::keys(),
         ];

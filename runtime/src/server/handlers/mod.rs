@@ -5,6 +5,7 @@ pub mod components;
 pub mod events;
 pub mod health;
 pub mod limits;
+pub mod metrics;
 pub mod output;
 pub mod protection;
 mod received;
