@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use omnimind_tests::exposition::{Exposition, promtool};
 use omnimind_tests::guest;
@@ -303,7 +304,9 @@ fn figures_are_the_operators_unless_they_are_open() {
         server.post(path, &json!({})).problem(405, "method_not_allowed");
     }
     drop(server);
-    let open = Server::set_up(&[], |command| drop(command.env("OMNIMIND_METRICS__OPEN", "true")));
+    let open = Server::set_up(&[], |command| {
+        command.env("OMNIMIND_METRICS__OPEN", "true");
+    });
     for path in ["/metrics", "/metrics/"] {
         let reply = open.request("GET", path).anonymous().send();
         assert!(Exposition::parse(&reply.text()).is_ok(), "{reply:?}");
@@ -332,11 +335,7 @@ fn prometheus_can_read_it() {
     }
     let Some(promtool) = promtool() else { return };
     let mut check = Command::new(promtool);
-    check
-        .args(["check", "metrics", "--extended"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut check = check.spawn().expect("promtool starts");
     check.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
     let output = check.wait_with_output().expect("it ends");
@@ -389,14 +388,14 @@ fn the_parser_takes_nothing_else() {
 fn reading_figures_does_not_hold_work_up() {
     let server = Server::start();
     push_as(&server, "hostile/echo", "echo");
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let stop = std::sync::atomic::AtomicBool::new(false);
         let readers: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
                     let mut last = 0.0;
                     let mut read = 0;
-                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    while !stop.load(Ordering::Relaxed) {
                         let now = ended(&scrape(&server), "echo", "completed");
                         assert!(now >= last, "{now} after {last}");
                         last = now;
@@ -412,7 +411,7 @@ fn reading_figures_does_not_hold_work_up() {
             // Counted before it is told.
             assert!(ended(&scrape(&server), "echo", "completed") >= f64::from(number + 1));
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         for reader in readers {
             assert!(reader.join().expect("no panic") > 0);
         }

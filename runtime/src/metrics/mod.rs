@@ -18,6 +18,7 @@ mod window;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use prometheus::core::Collector;
 use prometheus::{IntGauge, Registry};
 use serde_json::Value;
@@ -44,6 +45,7 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     began: Instant,
+    started: Timestamp,
     registry: Registry,
     requests: Requests,
     tasks: Tasks,
@@ -58,12 +60,18 @@ impl Metrics {
         let registry = Registry::new();
         let requests = Requests::new(&registry)?;
         let tasks = Tasks::new(&registry)?;
-        Ok(Metrics(Arc::new(Inner { began: Instant::now(), registry, requests, tasks })))
+        let (began, started) = (Instant::now(), Timestamp::now());
+        Ok(Metrics(Arc::new(Inner { began, started, registry, requests, tasks })))
     }
 
     /// Since when figures are counted.
     pub fn uptime(&self) -> Duration {
         self.0.began.elapsed()
+    }
+
+    /// The same, as the machine's clock stood then.
+    pub fn started(&self) -> Timestamp {
+        self.0.started
     }
 
     /// How far the sliding window of all quantiles reaches back.

@@ -1,8 +1,7 @@
 //! What Prometheus reads: the text exposition format, version 0.0.4.
 
-use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{CounterVec, GaugeVec, Opts, TextEncoder};
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 
 use super::Error;
 
@@ -51,35 +50,38 @@ impl Family {
         Family { name, help, kind, label: Some(label), values: values.into_iter().collect() }
     }
 
-    fn collect(&self) -> Result<Vec<MetricFamily>, Error> {
+    /// Puts it into `registry` as it is now.
+    fn register(&self, registry: &Registry) -> Result<(), Error> {
         let labels: Vec<&str> = self.label.into_iter().collect();
         let opts = Opts::new(self.name, self.help);
         let value_of = |label: &'static str| -> Vec<&str> { labels.iter().map(|_| label).collect() };
         match self.kind {
             Kind::Gauge => {
-                let family = GaugeVec::new(opts, &labels)?;
+                let family = super::register(registry, GaugeVec::new(opts, &labels))?;
                 for (label, value) in &self.values {
                     family.get_metric_with_label_values(&value_of(label))?.set(*value);
                 }
-                Ok(family.collect())
             }
             Kind::Counter => {
-                let family = CounterVec::new(opts, &labels)?;
+                let family = super::register(registry, CounterVec::new(opts, &labels))?;
                 for (label, value) in &self.values {
                     family.get_metric_with_label_values(&value_of(label))?.inc_by(*value);
                 }
-                Ok(family.collect())
             }
         }
+        Ok(())
     }
 }
 
 /// The text of `counted`, and of `more`.
 pub(super) fn write(counted: Vec<MetricFamily>, more: &[Family]) -> Result<String, Error> {
-    let mut families = counted;
+    // One for this answer: it sorts, leaves out what has no figure, and takes no name twice.
+    let registry = Registry::new();
     for family in more {
-        families.extend(family.collect()?.into_iter().filter(|family| !family.get_metric().is_empty()));
+        family.register(&registry)?;
     }
+    let mut families = counted;
+    families.extend(registry.gather());
     TextEncoder::new().encode_to_string(&families)
 }
 
@@ -95,6 +97,8 @@ mod tests {
             Family::by(Kind::Counter, "omnimind_c_total", "C.", "of", [("x", 1.0), ("y", 2.0)]),
         ];
         let text = write(Vec::new(), &families).unwrap();
+        let twice = [families[0].clone(), families[0].clone()];
+        assert!(write(Vec::new(), &twice).is_err(), "a name comes once");
         let expected = "# HELP omnimind_a_bytes A.\n# TYPE omnimind_a_bytes gauge\nomnimind_a_bytes 1.5\n\
                         # HELP omnimind_c_total C.\n# TYPE omnimind_c_total counter\n\
                         omnimind_c_total{of=\"x\"} 1\nomnimind_c_total{of=\"y\"} 2\n";

@@ -175,7 +175,7 @@ fn gauge(name: &'static str, help: &'static str, value: Option<f64>) -> Family {
 fn server(app: &App) -> Vec<Family> {
     let load = app.scheduler.load();
     let uptime = app.metrics.uptime().as_secs_f64();
-    let started = jiff::Timestamp::now().as_millisecond() as f64 / 1000.0 - uptime;
+    let started = app.metrics.started().as_millisecond() as f64 / 1000.0;
     let ready = !*app.ending.borrow() && app.health.refuses_new().is_none();
     let version = [(env!("CARGO_PKG_VERSION"), 1.0)];
     let checks = app.health.trends().statuses().into_iter().map(|(name, status)| {
@@ -196,7 +196,7 @@ fn server(app: &App) -> Vec<Family> {
             [(app.modes.mode().name(), 1.0)],
         ),
         gauge("omnimind_uptime_seconds", "Since the start.", Some(uptime)),
-        gauge("process_start_time_seconds", "When the process started, in Unix time.", Some(started.round())),
+        gauge("process_start_time_seconds", "When the process started, in Unix time.", Some(started)),
         gauge("omnimind_ready", "1 while new work is accepted.", Some(f64::from(u8::from(ready)))),
         Family::by(
             Kind::Gauge,
