@@ -18,6 +18,7 @@ use crate::events::{Bus, Changes};
 use crate::executor::{Executor, GuestThreads};
 use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
+use crate::metrics::Metrics;
 use crate::scheduler::{self, Scheduler};
 use crate::server::{self, Active, App, Attestation, Auth, Bodies, Feed, Health, RateLimit, WebSockets};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
@@ -94,13 +95,14 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let components = Components::load(store.clone(), engines.clone(), executor, modes.clone(), interpreters);
     let components = Arc::new(runtime.block_on(components)?);
 
-    let bus = Bus::default();
+    let (bus, metrics) = (Bus::default(), Metrics::new()?);
     let most_places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX);
     let places = modes.places(most_places);
     let settings =
         scheduler::Settings { places, max_pending: MAX_PENDING, max_pending_bytes: MAX_PENDING_BYTES };
     let memory = Arc::new(MemoryStore::default());
-    let scheduler = Scheduler::new(store.clone(), memory, components.clone(), bus.clone(), settings);
+    let (told, counted) = (bus.clone(), metrics.clone());
+    let scheduler = Scheduler::new(store.clone(), memory, components.clone(), told, counted, settings);
     let expire = config.cache.enabled.then_some(config.cache.expire);
     let task_list = Arc::new(Answers::new("task_list", expire, bus.changes().clone()));
     // What is linked is loaded.
@@ -140,6 +142,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         feed: Feed::new(bus.clone()),
         bus,
         web_sockets,
+        metrics,
         guard,
         health,
         bodies: Bodies::default(),
@@ -198,6 +201,7 @@ impl Serving {
                 tokio::spawn(async move { health.watch().await })
             };
             let guarding = tokio::spawn(app.guard.clone().watch());
+            let telling = tokio::spawn(server::tell(app.clone()));
             let retention = tokio::spawn(retain(store.clone(), app.bus.changes().clone(), &app.config));
             let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
             stop.asked().await;
@@ -213,6 +217,7 @@ impl Serving {
             }
             watching.abort();
             guarding.abort();
+            telling.abort();
             retention.abort();
             anyhow::Ok(())
         })?;

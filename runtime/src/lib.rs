@@ -18,6 +18,7 @@ pub mod executor;
 pub mod guard;
 pub mod host;
 pub mod limits;
+pub mod metrics;
 pub mod private;
 pub mod protection;
 pub mod scheduler;

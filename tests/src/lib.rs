@@ -2,6 +2,7 @@
 
 pub mod bombs;
 pub mod disk;
+pub mod exposition;
 pub mod languages;
 pub mod power_cut;
 pub mod random;

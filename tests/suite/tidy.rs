@@ -9,7 +9,7 @@ use omnimind_tests::checkout;
 /// The tiers, lowest first. A module may name those before its own line.
 const TIERS: [&[&str]; 10] = [
     &["limits", "private", "task"],
-    &["events", "protection", "tenants"],
+    &["events", "metrics", "protection", "tenants"],
     &["config"],
     &["bindings", "cache", "task_store", "telemetry"],
     &["engine", "host"],
@@ -21,11 +21,12 @@ const TIERS: [&[&str]; 10] = [
 ];
 
 /// Modules that must not name wasmtime: they would run without it.
-const WITHOUT_WASMTIME: [&str; 10] = [
+const WITHOUT_WASMTIME: [&str; 11] = [
     "task",
     "cache",
     "config",
     "events",
+    "metrics",
     "protection",
     "task_store",
     "components",

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use omnimind::events::Bus;
 use omnimind::executor::{Attempt, TaskExecutor};
+use omnimind::metrics::Metrics;
 use omnimind::protection::Admission;
 use omnimind::scheduler::{Error, Room, Scheduler, Settings, Submission, Submitted};
 use omnimind::task::{Digest, End, Grants, Log, Outcome, Retry, Spec, State, Task, TaskId};
@@ -144,7 +145,9 @@ impl Setup {
         let store = Arc::new(Full::default());
         let memory = Arc::new(MemoryStore::default());
         let settings = Settings { places: 1, max_pending, max_pending_bytes };
-        let scheduler = Scheduler::new(store.clone(), memory, executor.clone(), Bus::default(), settings);
+        let metrics = Metrics::new().expect("names that are good");
+        let scheduler =
+            Scheduler::new(store.clone(), memory, executor.clone(), Bus::default(), metrics, settings);
         Setup { scheduler, executor, store }
     }
 

@@ -74,6 +74,8 @@ pub struct Config {
     pub logging: Logging,
     /// Answers that are kept.
     pub cache: Cache,
+    /// Figures.
+    pub metrics: Metrics,
 }
 
 /// Where and how it listens.
@@ -193,6 +195,13 @@ pub struct Cache {
     pub expire: Duration,
 }
 
+/// Figures.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Whether `/metrics` asks for no credentials.
+    pub open: bool,
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -260,6 +269,7 @@ impl Config {
                 max_files: 0,
             },
             cache: Cache { enabled: false, expire: Duration::ZERO },
+            metrics: Metrics { open: false },
         }
     }
 }

@@ -149,7 +149,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "gpu: {device: cpu}\n",
-            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, rate_limiting, websocket, protection, limits, store, logging, cache",
+            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, rate_limiting, websocket, protection, limits, store, logging, cache, metrics",
         ),
         (
             "performance:\n  task_timeout: 1\n",

@@ -60,7 +60,7 @@ pub enum Update {
     Task(TaskUpdate),
     /// To the machine, and what was decided then: a row of `GET /api/v1/protection/decisions`.
     Protection(Value),
-    /// To the machine's figures: what `GET /api/metrics` answers.
+    /// To the machine's figures: what `GET /api/v1/performance/summary` answers.
     Metrics(Value),
     /// To credentials and rights: `{event, …}`.
     Security(Value),

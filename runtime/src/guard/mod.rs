@@ -11,6 +11,7 @@ mod journal;
 mod levers;
 mod memory;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,6 +64,17 @@ struct Seen {
     sample: Option<(Timestamp, Sample)>,
     memory: Memory,
     journal: Journal,
+}
+
+/// What was seen last, and what followed.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// When, and what; none before the first look.
+    pub sample: Option<(Timestamp, Sample)>,
+    /// How pressed each resource is.
+    pub levels: Vec<(Resource, Level)>,
+    /// How often each thing was decided since the start.
+    pub decisions: BTreeMap<&'static str, u64>,
 }
 
 /// How one resource is.
@@ -244,6 +256,16 @@ impl Guard {
             failure = Some("the machine was not looked at for long: a file system may hang".to_owned());
         }
         Pressure { level: seen.state.level(resource), failure, details }
+    }
+
+    /// The figures of all of them.
+    pub fn last(&self) -> Last {
+        let seen = self.seen();
+        Last {
+            sample: seen.sample.clone(),
+            levels: Resource::ALL.iter().map(|resource| (*resource, seen.state.level(*resource))).collect(),
+            decisions: seen.journal.counts().clone(),
+        }
     }
 
     /// Everything that is known now.

@@ -30,6 +30,26 @@ pub struct Ram {
     pub scope: Scope,
 }
 
+/// The machine's swap space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Swap {
+    /// What is in it.
+    pub used_bytes: u64,
+    /// All of it.
+    pub total_bytes: u64,
+}
+
+/// The machine's swap space, of sysinfo: `SwapTotal` and `SwapFree` of `/proc/meminfo`; [`Missing::Absent`] where
+/// there is none.
+pub fn swap() -> Reading<Swap> {
+    let mut system = System::new().map_err(|error| Missing::Failed(format!("sysinfo: {error}")))?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_swap());
+    match system.total_swap() {
+        0 => Err(Missing::Absent),
+        total_bytes => Ok(Swap { used_bytes: system.used_swap().min(total_bytes), total_bytes }),
+    }
+}
+
 /// The machine's memory, of sysinfo: `MemTotal` and `MemAvailable` of `/proc/meminfo`.
 ///
 /// A `System` keeps its old figures when it cannot read new ones, so each look has a new one.
@@ -91,6 +111,7 @@ mod tests {
     #[test]
     fn nothing_is_not_zero_bytes_of_memory() {
         assert!(machine_of(0, 0).unwrap_err().failure().is_some());
+        assert!(swap().is_ok_and(|swap| swap.total_bytes > 0) || swap() == Err(Missing::Absent));
         let found = super::machine().unwrap();
         assert!(found.total_bytes > 1 << 20 && found.available_bytes <= found.total_bytes);
     }

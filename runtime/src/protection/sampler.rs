@@ -11,8 +11,10 @@ use serde_json::{Map, Value, json};
 use super::cgroup::{self, Cgroups};
 use super::cpu::{self, Cpu, Ticks};
 use super::disk::Disk;
+use super::handles::{self, Handles};
+use super::io::{self, Io, Moved};
 use super::level::Resource;
-use super::memory::{self, Ram};
+use super::memory::{self, Ram, Swap};
 use super::process::{self, Process};
 use super::reading::{Missing, Reading, Roots};
 use super::stall::{self, Stall, Stalled};
@@ -31,10 +33,16 @@ pub struct Sample {
     pub cpu_quota_cores: Reading<f64>,
     /// Memory.
     pub ram: Reading<Ram>,
+    /// Swap space; absent where there is none.
+    pub swap: Reading<Swap>,
     /// This process and its children.
     pub process: Reading<Process>,
+    /// Threads and descriptors of this process.
+    pub handles: Reading<Handles>,
     /// The file system of the data directory.
     pub disk: Reading<Disk>,
+    /// What its device moves.
+    pub io: Reading<Io>,
     /// Stall on the machine: `/proc/pressure`.
     pub stall: Stalls<Stall>,
     /// Stall in our own cgroup of version 2.
@@ -75,6 +83,7 @@ struct Counters {
     at: Duration,
     machine: Reading<Ticks>,
     process: Reading<Process>,
+    moved: Reading<Moved>,
     stall: Stalls<Stalled>,
     cgroup_stall: Stalls<Stalled>,
 }
@@ -92,6 +101,7 @@ impl Sampler {
             at,
             machine: cpu::machine(&self.roots),
             process: process::look(&self.roots),
+            moved: io::look(&self.roots, &self.data_dir),
             stall: Stalls::each(|what| stall::look(&self.roots.proc.join("pressure").join(what))),
             cgroup_stall: Stalls::each(|what| {
                 let cgroups = cgroups.as_ref().map_err(Missing::clone)?;
@@ -103,8 +113,11 @@ impl Sampler {
             cpu: load(self.before.as_ref(), &now),
             cpu_quota_cores: cgroups.as_ref().map_err(Missing::clone).and_then(Cgroups::cpu_quota_cores),
             ram: ram(&cgroups),
+            swap: memory::swap(),
             process: now.process.clone(),
+            handles: handles::look(&self.roots),
             disk: Disk::of(&self.data_dir),
+            io: moved(self.before.as_ref(), &now),
             stall: stalls(self.before.as_ref(), &now, |counters| &counters.stall),
             cgroup_stall: stalls(self.before.as_ref(), &now, |counters| &counters.cgroup_stall),
             wake_delay_ms,
@@ -121,6 +134,13 @@ fn load(before: Option<&Counters>, now: &Counters) -> Reading<Cpu> {
         before.and_then(|before| Some((before.machine.as_ref().ok()?, before.process.as_ref().ok()?)));
     let (machine_before, process_before) = before.ok_or(Missing::NotYet)?;
     cpu::load(*machine_before, machine, process::ticks_between(process_before, &process))
+}
+
+fn moved(before: Option<&Counters>, now: &Counters) -> Reading<Io> {
+    let moved = now.moved.as_ref().map_err(Missing::clone)?;
+    let before = before.and_then(|before| Some((before.at, before.moved.as_ref().ok()?)));
+    let (at, before) = before.ok_or(Missing::NotYet)?;
+    io::between(before, moved, now.at.saturating_sub(at))
 }
 
 /// A group whose limit cannot be read may be the tightest: then nothing is known.
@@ -154,7 +174,7 @@ fn stalls(
 impl Sample {
     /// Every figure by its name, `null` where there is none, and `missing` says why for each of those.
     pub fn to_json(&self) -> Value {
-        let Sample { cpu, cpu_quota_cores, ram, process, disk, wake_delay_ms, .. } = self;
+        let Sample { cpu, cpu_quota_cores, ram, swap, process, handles, disk, io, wake_delay_ms, .. } = self;
         let (mut figures, mut missing) = (Map::new(), Map::new());
         let mut put = |name: &str, figure: Reading<Value>| {
             if let Err(why) = &figure {
@@ -165,8 +185,11 @@ impl Sample {
         put("cpu", to_json(cpu));
         put("cpu_quota_cores", to_json(cpu_quota_cores));
         put("ram", to_json(ram));
+        put("swap", to_json(swap));
         put("process", to_json(process));
+        put("handles", to_json(handles));
         put("disk", to_json(disk));
+        put("io", to_json(io));
         put("wake_delay_ms", to_json(wake_delay_ms));
         for (of, stalls) in [("stall", &self.stall), ("cgroup_stall", &self.cgroup_stall)] {
             let Stalls { cpu, memory, io } = stalls;

@@ -1,7 +1,7 @@
 //! One attempt after another: what happens between a place and a stored end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -135,7 +135,10 @@ impl Shared {
             journal: Arc::new(LiveJournal { live: live.clone(), bus: self.bus.clone(), attempt: number }),
             control,
         };
+        let begun = Instant::now();
         let outcome = self.executor.execute(attempt).await;
+        let paused = Duration::from_millis(outcome.receipt.paused_ms);
+        self.metrics.executed(&outcome.receipt, begun.elapsed().saturating_sub(paused), queued);
         self.state().running.remove(&live.id);
         outcome
     }
@@ -249,6 +252,7 @@ impl Shared {
             tracing::error!(task_id = %id, %error, "a task's end could not be stored");
             return;
         }
+        self.metrics.ended(&live.spec.component, &state);
         self.state().live.remove(&live.id);
         let task = live.task_in(state.clone());
         live.inner().state = state;

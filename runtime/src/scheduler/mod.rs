@@ -32,6 +32,7 @@ use places::Inner;
 
 use crate::events::Bus;
 use crate::executor::TaskExecutor;
+use crate::metrics::Metrics;
 use crate::task::{Digest, Next, Spec, State, Status, Task, TaskId};
 use crate::task_store::{self, Query, Summary, TaskStore};
 
@@ -124,6 +125,7 @@ struct Shared {
     ephemeral: Arc<dyn TaskStore>,
     executor: Arc<dyn TaskExecutor>,
     bus: Bus,
+    metrics: Metrics,
     settings: Settings,
     clock: Clock,
     state: Mutex<Inner>,
@@ -135,12 +137,14 @@ struct Shared {
 
 impl Scheduler {
     /// A scheduler that keeps tasks in `durable`, or for those that want it in `ephemeral`, and runs them
-    /// with `executor`. Nothing runs before [`Scheduler::start`].
+    /// with `executor`; what happens to them is told to `bus` and counted in `metrics`. Nothing runs before
+    /// [`Scheduler::start`].
     pub fn new(
         durable: Arc<dyn TaskStore>,
         ephemeral: Arc<dyn TaskStore>,
         executor: Arc<dyn TaskExecutor>,
         bus: Bus,
+        metrics: Metrics,
         settings: Settings,
     ) -> Scheduler {
         Scheduler(Arc::new(Shared {
@@ -148,6 +152,7 @@ impl Scheduler {
             ephemeral,
             executor,
             bus,
+            metrics,
             state: Mutex::new(Inner::new(settings.places)),
             settings,
             clock: Clock::start(),
@@ -169,7 +174,10 @@ impl Scheduler {
                 let log = Default::default();
                 match self.0.durable.finish(&task.tenant, task.id, &task.state, None, log).await {
                     Err(task_store::Error::Full(_)) => self.end_later(task, was),
-                    ended => ended?,
+                    ended => {
+                        ended?;
+                        self.0.metrics.ended(&task.spec.component, &task.state);
+                    }
                 }
                 continue;
             }

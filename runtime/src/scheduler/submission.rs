@@ -253,6 +253,7 @@ impl Shared {
         drop(arriving);
         let told = match stored {
             Ok(()) => {
+                self.metrics.ended(&live.spec.component, &state);
                 live.inner().state = state;
                 self.bus.task_changed(|| task.clone());
                 drop(change);

@@ -7,10 +7,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, Response};
-use axum::middleware::Next;
 use hyper::body::Body as _;
 use tracing::Level;
 
@@ -26,6 +24,7 @@ pub struct Asked(Option<Seen>);
 struct Seen {
     method: Method,
     path: String,
+    route: &'static str,
     address: IpAddr,
     since: Instant,
     tenant: Option<Caller>,
@@ -33,10 +32,11 @@ struct Seen {
 
 impl Asked {
     /// Notes a request, where the log wants it.
-    pub fn note(request: &Parts, address: IpAddr) -> Asked {
+    pub fn note(request: &Parts, route: &'static str, address: IpAddr) -> Asked {
         Asked(tracing::enabled!(target: ACCESS, Level::INFO).then(|| Seen {
             method: request.method.clone(),
             path: request.uri.path().chars().take(MAX_PATH).collect(),
+            route,
             address,
             since: Instant::now(),
             tenant: None,
@@ -53,8 +53,7 @@ impl Asked {
     /// Writes the line.
     pub fn answered(mut self, response: &Response<Body>) {
         if let Some(seen) = self.0.take() {
-            let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-            seen.write(Some(response.status().as_u16()), route, response.body().size_hint().exact());
+            seen.write(Some(response.status().as_u16()), response.body().size_hint().exact());
         }
     }
 }
@@ -62,23 +61,16 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         if let Some(seen) = self.0.take() {
-            seen.write(None, None, None);
+            seen.write(None, None);
         }
     }
 }
 
 impl Seen {
-    fn write(self, status: Option<u16>, route: Option<&str>, bytes: Option<u64>) {
-        let Seen { method, path, address, since, tenant } = self;
+    fn write(self, status: Option<u16>, bytes: Option<u64>) {
+        let Seen { method, path, route, address, since, tenant } = self;
         let (method, tenant) = (method.as_str(), tenant.as_ref().map(Caller::tenant));
         let duration_ms = since.elapsed().as_micros() as f64 / 1000.0;
         tracing::info!(target: ACCESS, method, path, route, status, bytes, duration_ms, %address, tenant);
     }
-}
-
-/// Puts the route that a request took onto its answer, for those who see only that.
-pub async fn name_route(route: MatchedPath, request: Request<Body>, next: Next) -> Response<Body> {
-    let mut response = next.run(request).await;
-    response.extensions_mut().insert(route);
-    response
 }

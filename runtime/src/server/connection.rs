@@ -26,7 +26,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::body::MIN_RATE;
 use super::places::{Counts, Shares, half};
-use super::{App, gate, proxies, router};
+use super::{App, observe, proxies, router};
 use crate::config::Server;
 use crate::telemetry::Seldom;
 
@@ -49,7 +49,8 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Accepts until the end, then lets connections finish, for `drain` at most.
 pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
-    let router = router::router(app.clone());
+    let (router, routes) = router::router(app.clone());
+    let routes = Arc::new(routes);
     let builder = builder(&app.config.server);
     let graceful = GracefulShutdown::new();
     let most = Shares::new(app.config.websocket.max_connections).http;
@@ -88,16 +89,19 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         let Some(counted) = addresses.count(address, if of_proxy { most } else { half(most) }) else {
             continue;
         };
+        let open = app.metrics.connection();
         // Small answers go at once; a socket that does not take the option works too.
         let _ = stream.set_nodelay(true);
-        let (app, router, upgraded) = (app.clone(), router.clone(), Upgraded::default());
+        let (app, router, routes, upgraded) =
+            (app.clone(), router.clone(), routes.clone(), Upgraded::default());
         let stream = TokioIo::new(Guarded::new(stream, STALLED, upgraded.clone()));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let (app, router) = (app.clone(), router.clone());
+            let (app, router, routes) = (app.clone(), router.clone(), routes.clone());
             request.extensions_mut().insert(upgraded.clone());
             async move {
                 let request = request.map(Body::new);
-                Ok::<_, std::convert::Infallible>(gate::answer(app, router, address, request).await)
+                let answer = observe::answer(app, router, &routes, address, request);
+                Ok::<_, std::convert::Infallible>(answer.await)
             }
         });
         let connection = builder.serve_connection_with_upgrades(stream, service).into_owned();
@@ -107,7 +111,7 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
                 tracing::debug!(%error, %address, "a connection ended early");
             }
             // Or it is no connection of HTTP any more, and has a place of another kind.
-            drop((counted, place));
+            drop((counted, place, open));
         });
     }
     drop(listener);

@@ -16,16 +16,17 @@ use super::problem::{Problem, Result};
 use super::query::Query;
 use super::{App, proxies, sessions, websocket};
 
-/// Answers one request that came from `peer`.
+/// Answers one request that came from `peer`, for a path of `route`.
 pub async fn answer(
     app: Arc<App>,
     mut router: axum::Router,
+    route: &'static str,
     peer: IpAddr,
     request: Request<Body>,
 ) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let address = proxies::client(&app.config.server.trusted_proxies, peer, &head.headers);
-    let mut asked = Asked::note(&head, address);
+    let mut asked = Asked::note(&head, route, address);
     let admitted = admit(&app, &mut head, address).await;
     asked.by(head.extensions.get());
     let mut response = match admitted {
@@ -44,44 +45,43 @@ pub async fn answer(
 async fn admit(app: &App, request: &mut Parts, address: IpAddr) -> Result<()> {
     one_host(&request.headers, request.version)?;
     same_origin(app, &request.headers, &request.uri)?;
-    // Whoever looks whether the server lives is answered in any case.
-    let probes = is_probe(request.uri.path());
-    if !probes {
+    request.extensions.insert(Address(address));
+    let path = request.uri.path();
+    if is_probe(path) {
+        // Whoever asks, and however busy those are who look at credentials.
+        return Ok(());
+    }
+    // Whoever looks how it is is answered in any case.
+    let limited = !is_health(path);
+    if limited {
         app.rate.admit_address(address)?;
     }
     if let Some(caller) = caller(app, request, address).await? {
-        if !probes {
+        if limited {
             app.rate.admit_caller(&caller)?;
         }
         request.extensions.insert(caller);
     }
-    if !probes {
-        let at_work = app.active.begin()?;
-        request.extensions.insert(at_work);
+    if limited {
+        request.extensions.insert(app.active.begin()?);
     }
     Ok(())
 }
 
 /// Whose it is; nobody's where that does not matter.
-/// Sees that the request may be answered, and notes whose it is.
-async fn admit(app: &App, request: &mut Parts, address: IpAddr) -> Result<()> {
-    one_host(&request.headers, request.version)?;
-    same_origin(app, &request.headers, &request.uri)?;
-    request.extensions.insert(Address(address));
-    // Whoever looks whether the server lives is answered in any case.
-    let probes = is_probe(request.uri.path());
-    if !probes {
-        app.rate.admit_address(address)?;
+async fn caller(app: &App, request: &Parts, address: IpAddr) -> Result<Option<Caller>> {
+    if let Some(ticket) = ticket(request) {
+        // Whatever else is given: one that shows a ticket comes with that.
+        return app.web_sockets.redeem(&ticket).map(Some).ok_or_else(Problem::unauthorized);
+    }
+    if !app.config.authentication.enabled || app.auth.sessions.admit(&request.headers) {
+        return Ok(Some(Caller::operator()));
     }
     match app.auth.caller(&request.headers, address).await {
         Ok(caller) => Ok(Some(caller)),
-        Err(_) if is_open(&request.method, request.uri.path()) => Ok(None),
+        Err(_) if is_open(app, &request.method, request.uri.path()) => Ok(None),
         Err(problem) => Err(problem),
     }
-}
-
-fn is_probe(path: &str) -> bool {
-    path == "/api/v1/health" || path.starts_with("/api/v1/health/")
 }
 
 /// The ticket of a request for a WebSocket: a browser sends no credentials with one.
@@ -91,9 +91,22 @@ fn ticket(request: &Parts) -> Option<String> {
     asked.then(|| Query::of(&request.uri, &[]).ok()?.take("ticket")).flatten()
 }
 
-fn is_open(method: &Method, path: &str) -> bool {
+/// What an orchestrator asks, again and again.
+fn is_probe(path: &str) -> bool {
+    matches!(path.strip_suffix('/').unwrap_or(path), "/livez" | "/readyz")
+}
+
+fn is_health(path: &str) -> bool {
+    path == "/api/v1/health" || path.starts_with("/api/v1/health/")
+}
+
+fn is_open(app: &App, method: &Method, path: &str) -> bool {
     let reading = method == Method::GET || method == Method::HEAD;
-    reading && (path == "/" || path == sessions::PATH || is_probe(path))
+    reading
+        && (path == "/"
+            || path == sessions::PATH
+            || app.config.metrics.open && (path == "/metrics" || path == "/metrics/")
+            || is_health(path))
 }
 
 /// RFC 9112, section 3.2: a request that names no host, or two, could be read in two ways.

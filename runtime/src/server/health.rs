@@ -1,13 +1,14 @@
 //! How everything is: looked at from time to time, so that asking costs nothing and answers at once.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Attestation;
+use super::trend::Trends;
 use crate::engine::{ENGINE_VERSION, TICK};
 use crate::guard::{Guard, Pressure};
 use crate::protection::{Disk, Level, Resource};
@@ -16,13 +17,16 @@ use crate::task::timestamp;
 use crate::task_store::{self, SqliteStore};
 
 /// Time between two looks.
-const INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A write takes no longer than this on a disk that is well.
 const SLOW_WRITE: Duration = Duration::from_secs(2);
 
 /// Share of the file system that is full enough to warn of.
 const NEARLY_FULL_PERCENT: f64 = 95.0;
+
+/// The check of the store.
+const TASK_STORE: &str = "task_store";
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -34,6 +38,11 @@ pub enum Overall {
     Degraded,
     /// It does not work.
     Unhealthy,
+}
+
+impl Overall {
+    /// Every status, the best first.
+    pub const ALL: [Overall; 3] = [Overall::Healthy, Overall::Degraded, Overall::Unhealthy];
 }
 
 /// One check's last result.
@@ -76,6 +85,7 @@ pub struct Health {
     data_dir: PathBuf,
     attestation: Arc<Attestation>,
     last: Mutex<Report>,
+    trends: Mutex<Trends>,
 }
 
 impl Health {
@@ -89,7 +99,8 @@ impl Health {
     ) -> Health {
         let report = Report { overall: Overall::Healthy, checks: Vec::new(), timestamp: String::new() };
         let last = Mutex::new(report);
-        let health = Health { store, scheduler, guard, data_dir, attestation, last };
+        let trends = Mutex::default();
+        let health = Health { store, scheduler, guard, data_dir, attestation, last, trends };
         health.look().await;
         health
     }
@@ -136,11 +147,32 @@ impl Health {
         self.store.poisoned()
     }
 
+    /// Why new work is not accepted, if that is so: a word, and what it means.
+    pub fn refuses_new(&self) -> Option<(&'static str, &'static str)> {
+        if self.store.poisoned().is_some() {
+            return Some(("store", "a write failed: nothing is stored any more until a restart"));
+        }
+        let unwritten = |check: &Check| check.name == TASK_STORE && check.status == Overall::Unhealthy;
+        if self.store.admit_new().is_err()
+            || self.last.lock().unwrap_or_else(PoisonError::into_inner).checks.iter().any(unwritten)
+        {
+            return Some(("disk", "the disk is full, or nearly: nothing new is accepted"));
+        }
+        None
+    }
+
+    /// How the checks were in the last hour.
+    pub fn trends(&self) -> MutexGuard<'_, Trends> {
+        self.trends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn look(&self) {
         let checks = vec![self.engine().await, self.task_store().await, self.filesystem().await];
-        let timestamp = timestamp(jiff::Timestamp::now());
-        let report = Report { overall: Overall::Healthy, checks, timestamp };
+        let now = jiff::Timestamp::now();
+        let report = Report { overall: Overall::Healthy, checks, timestamp: timestamp(now) };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        let Report { overall, checks, .. } = self.report();
+        self.trends().note(now, overall, &checks);
     }
 
     /// Whether the threads that serve are given the processor in time.
@@ -166,7 +198,7 @@ impl Health {
                 "look at the load of the disk",
             )),
         };
-        check("task_store", begun, Value::Null, verdict)
+        check(TASK_STORE, begun, Value::Null, verdict)
     }
 
     async fn filesystem(&self) -> Check {

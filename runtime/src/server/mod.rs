@@ -12,12 +12,14 @@ mod body;
 mod caller;
 mod connection;
 mod feed;
+mod figures;
 mod gate;
 mod handlers;
 mod health;
 mod heavy;
 mod json;
 mod machine;
+mod observe;
 mod overload;
 mod places;
 mod problem;
@@ -29,6 +31,7 @@ mod router;
 mod secrets;
 mod sessions;
 mod submission;
+mod trend;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -42,6 +45,7 @@ pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
 pub use feed::Feed;
+pub use figures::tell;
 pub use handlers::TaskList;
 pub use health::Health;
 pub use overload::Active;
@@ -57,6 +61,7 @@ use crate::config::Config;
 use crate::events::Bus;
 use crate::guard::Guard;
 use crate::limits::Modes;
+use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use crate::task_store::Query;
 
@@ -78,6 +83,8 @@ pub struct App {
     pub feed: Feed,
     /// Those that are open, and tickets for more.
     pub web_sockets: WebSockets,
+    /// What is counted.
+    pub metrics: Metrics,
     /// What keeps the machine responsive.
     pub guard: Arc<Guard>,
     /// How everything is.

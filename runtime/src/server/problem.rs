@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
+use super::observe;
 use crate::components;
 use crate::engine::{self, Refusal};
 use crate::limits;
@@ -177,6 +178,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let Parts { status, code, detail, more, headers } = *self.0;
+        observe::note_code(code);
         let mut body = json!({
             "type": format!("urn:omnimind:problem:{code}"),
             "title": title(status, code),

@@ -11,19 +11,19 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::App;
-use super::access_log;
 use super::caller::Caller;
 use super::handlers::{
-    browser, caches, components, events, health, limits, listed, logging, output, protection, submit, tasks,
-    tokens, ws,
+    browser, caches, components, events, health, limits, listed, logging, metrics, output, protection,
+    submit, tasks, tokens, ws,
 };
+use super::observe::Routes;
 use super::problem::Problem;
 use super::{sessions, websocket};
 
-/// Finds the handler of a request that was admitted.
-pub fn router(app: Arc<App>) -> Router {
+/// Finds the handler of a request that was admitted; and for any path the route that it is of.
+pub fn router(app: Arc<App>) -> (Router, Routes) {
     // What is a tenant's own.
-    let tenants: [(&str, MethodRouter<Arc<App>>); 17] = [
+    let tenants: [(&'static str, MethodRouter<Arc<App>>); 19] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
@@ -39,16 +39,21 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/ws-ticket", post(ws::ticket)),
         (websocket::PATH, get(ws::upgrade)),
         ("/api/v1/health", get(health::all)),
+        ("/api/v1/health/summary", get(health::summary)),
         ("/api/v1/health/{check}", get(health::one)),
+        ("/api/v1/health/{check}/trend", get(health::trend)),
         ("/api/v1/limits", get(limits::show)),
     ];
     // What is the machine's.
-    let operators: [(&str, MethodRouter<Arc<App>>); 10] = [
+    let operators: [(&'static str, MethodRouter<Arc<App>>); 13] = [
         ("/api/tokens", post(tokens::create).get(tokens::list)),
         ("/api/tokens/{id}", delete(tokens::revoke)),
         ("/api/cache", get(caches::list).delete(caches::clear_all)),
         ("/api/cache/{name}", delete(caches::clear)),
         ("/api/sign-in", post(browser::link)),
+        ("/api/metrics", get(metrics::all)),
+        ("/api/omnimind/metrics/real", get(metrics::all)),
+        ("/api/v1/performance/summary", get(metrics::in_short)),
         ("/api/v1/limits/attestation", put(limits::attest)),
         ("/api/v1/logging/level", get(logging::level).put(logging::set_level)),
         ("/api/v1/protection", get(protection::status)),
@@ -56,16 +61,27 @@ pub fn router(app: Arc<App>) -> Router {
         ("/api/v1/protection/mode", put(protection::switch)),
     ];
     let operators = operators.map(|(path, methods)| (path, methods.route_layer(from_fn(operator_only))));
-    let mut router = Router::new()
-        .route("/", get(welcome).fallback(wrong_method))
-        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
-        .route(sessions::PATH, get(browser::sign_in).fallback(wrong_method))
-        .route("/sign-out", post(browser::sign_out).fallback(wrong_method));
-    for (path, methods) in tenants.into_iter().chain(operators) {
-        let methods = methods.fallback(wrong_method);
-        router = router.route(&format!("{path}/"), methods.clone()).route(path, methods);
+    // What is nobody's, or decides by itself who may see it.
+    let open: [(&'static str, MethodRouter<Arc<App>>); 3] =
+        [("/livez", get(health::alive)), ("/readyz", get(health::ready)), ("/metrics", get(metrics::text))];
+    let pages: [(&'static str, MethodRouter<Arc<App>>); 4] = [
+        ("/", get(welcome).fallback(wrong_method)),
+        ("/favicon.ico", get(|| async { StatusCode::NO_CONTENT })),
+        (sessions::PATH, get(browser::sign_in).fallback(wrong_method)),
+        ("/sign-out", post(browser::sign_out).fallback(wrong_method)),
+    ];
+    let (mut router, mut routes) = (Router::new(), Routes::default());
+    for (path, methods) in pages {
+        router = router.route(path, methods);
+        routes.add(path, path);
     }
-    router.route_layer(from_fn(access_log::name_route)).fallback(no_such_path).with_state(app)
+    for (path, methods) in tenants.into_iter().chain(operators).chain(open) {
+        let (methods, with_slash) = (methods.fallback(wrong_method), format!("{path}/"));
+        routes.add(&with_slash, path);
+        routes.add(path, path);
+        router = router.route(&with_slash, methods.clone()).route(path, methods);
+    }
+    (router.fallback(no_such_path).with_state(app), routes)
 }
 
 async fn operator_only(

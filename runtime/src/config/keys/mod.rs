@@ -4,6 +4,7 @@ mod cache;
 mod environment;
 mod limits;
 mod logging;
+mod metrics;
 mod performance;
 mod protection;
 mod server;
@@ -146,6 +147,7 @@ pub fn keys() -> &'static [Key] {
             store::keys(),
             logging::keys(),
             cache::keys(),
+            metrics::keys(),
             performance::keys(),
             environment::keys(),
         ];

@@ -4,15 +4,22 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{Response, StatusCode};
+use axum::http::{Request, Response, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Segment;
 use crate::server::App;
 use crate::server::caller::Caller;
-use crate::server::health::{Check, Overall};
+use crate::server::health::{Check, Overall, Report};
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
+use crate::server::query::Query;
+use crate::task::timestamp;
+
+/// Samples in one answer: where nothing is said, and at most.
+const SAMPLES: usize = 100;
+const MAX_SAMPLES: usize = 1800;
 
 /// `GET /api/v1/health/`
 pub async fn all(State(app): State<Arc<App>>, caller: Option<Extension<Caller>>) -> Response<Body> {
@@ -36,9 +43,88 @@ pub async fn one(
     let report = app.health.report();
     let check = report.checks.iter().find(|check| check.name == name);
     let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
-    let check =
-        check.ok_or_else(|| Problem::not_found(format!("no such check; there is {}", names.join(", "))))?;
+    let check = check.ok_or_else(|| no_such_check(&names))?;
     Ok(json::answer(StatusCode::OK, &shown(check, caller.is_some())))
+}
+
+/// `GET /api/v1/health/summary`
+pub async fn summary(State(app): State<Arc<App>>, caller: Option<Extension<Caller>>) -> Response<Body> {
+    let Report { overall, checks, timestamp: at } = app.health.report();
+    let now = Timestamp::now();
+    let trends = app.health.trends();
+    let since = |since: Option<Timestamp>| timestamp(since.unwrap_or(now));
+    let [healthy, degraded, unhealthy] =
+        Overall::ALL.map(|status| checks.iter().filter(|check| check.status == status).count());
+    let ill = checks.iter().filter(|check| check.status != Overall::Healthy).map(|check| {
+        let Check { name, status, error, remediation, .. } = check;
+        let since = since(trends.since(name, *status));
+        match caller {
+            Some(_) => json!({
+                "check": name, "status": status, "since": since, "error": error, "remediation": remediation,
+            }),
+            None => json!({"check": name, "status": status, "since": since}),
+        }
+    });
+    let mut body = json!({
+        "overall_status": overall, "since": since(trends.overall_since(overall)),
+        "counts": {"healthy": healthy, "degraded": degraded, "unhealthy": unhealthy},
+        "not_healthy": ill.collect::<Vec<_>>(), "timestamp": at,
+    });
+    if let (Some(_), Some(body)) = (&caller, body.as_object_mut()) {
+        body.insert("uptime_s".to_owned(), json!(app.metrics.uptime().as_secs()));
+        body.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+    }
+    json::answer(StatusCode::OK, &body)
+}
+
+/// `GET /api/v1/health/{check}/trend?limit=`
+pub async fn trend(
+    State(app): State<Arc<App>>,
+    caller: Option<Extension<Caller>>,
+    Segment(name): Segment,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let mut query = Query::of(request.uri(), &[])?;
+    let limit = match query.take("limit").map(|limit| limit.parse()) {
+        None => SAMPLES,
+        Some(Ok(limit)) if limit <= MAX_SAMPLES => limit,
+        Some(_) => return Err(Problem::invalid("limit", format!("a number from 0 to {MAX_SAMPLES}"))),
+    };
+    query.end("limit")?;
+    let trends = app.health.trends();
+    let mut trend = trends.of(&name, limit).ok_or_else(|| {
+        let names: Vec<&str> = trends.statuses().into_iter().map(|(name, _)| name).collect();
+        no_such_check(&names)
+    })?;
+    drop(trends);
+    if let (None, Some(trend)) = (caller, trend.as_object_mut()) {
+        trend.remove("samples");
+    }
+    Ok(json::answer(StatusCode::OK, &trend))
+}
+
+/// `GET /livez`: this process answers. Nothing is looked at.
+pub async fn alive() -> &'static str {
+    "alive\n"
+}
+
+/// `GET /readyz`: whether new work is accepted.
+pub async fn ready(State(app): State<Arc<App>>) -> Result<&'static str> {
+    let why = match *app.ending.borrow() {
+        true => Some(("ending", "the server is ending: what runs may finish")),
+        false => app.health.refuses_new(),
+    };
+    match why {
+        None => Ok("ready\n"),
+        Some((reason, detail)) => {
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail);
+            Err(problem.with("reason", reason))
+        }
+    }
+}
+
+fn no_such_check(names: &[&str]) -> Problem {
+    Problem::not_found(format!("no such check; there is {}", names.join(", ")))
 }
 
 fn shown(check: &Check, details: bool) -> Value {

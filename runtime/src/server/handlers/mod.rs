@@ -8,6 +8,7 @@ pub mod health;
 pub mod limits;
 pub mod listed;
 pub mod logging;
+pub mod metrics;
 pub mod output;
 pub mod protection;
 mod received;

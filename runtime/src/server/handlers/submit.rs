@@ -22,6 +22,7 @@ use crate::server::body::Whole;
 use crate::server::caller::Caller;
 use crate::server::heavy::heavy;
 use crate::server::json;
+use crate::server::observe;
 use crate::server::overload::AtWork;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
@@ -318,7 +319,7 @@ async fn ended_within(
 async fn accepted(app: &App, mut task: Accepted, wait: Option<Duration>) -> Result<Response<Body>> {
     let ended = match wait {
         None => None,
-        Some(wait) => ended_within(app, task.ended(), wait).await,
+        Some(wait) => observe::waiting(ended_within(app, task.ended(), wait)).await,
     };
     let live = &task.live;
     let mut response = match ended {
@@ -334,7 +335,7 @@ async fn accepted(app: &App, mut task: Accepted, wait: Option<Duration>) -> Resu
 /// Answers a submission that came before: `200` with the first one's record.
 async fn repeated(app: &App, tenant: &str, id: TaskId, wait: Option<Duration>) -> Result<Response<Body>> {
     if let (Some(live), Some(wait)) = (app.scheduler.live(tenant, id), wait) {
-        ended_within(app, live.ended(), wait).await;
+        observe::waiting(ended_within(app, live.ended(), wait)).await;
     }
     record(app, tenant, id).await
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::Segment;
 use crate::scheduler::{Cancelled, Ended};
@@ -18,6 +19,7 @@ use crate::server::App;
 use crate::server::caller::Caller;
 use crate::server::heavy::heavy;
 use crate::server::json;
+use crate::server::observe;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::task::{Priority, Record, State as TaskState, Status, Task, TaskId, timestamp};
@@ -270,7 +272,7 @@ pub async fn cancel(
         Cancelled::HadEnded(status) => {
             Err(Problem::conflict(format!("the task has ended: it is {}", status.name())))
         }
-        Cancelled::Asked(live) => match tokio::time::timeout(CANCEL_WAIT, live.ended()).await {
+        Cancelled::Asked(live) => match observe::waiting(timeout(CANCEL_WAIT, live.ended())).await {
             Ok(ended) => finished(&app, &ended),
             Err(_) => Ok(json::answer(StatusCode::ACCEPTED, &Record::of(&live.task()))),
         },
