@@ -80,8 +80,19 @@ pub struct Server {
     pub keep_alive: Duration,
     /// Whether HTTP/2 is spoken.
     pub http2: bool,
+    /// What TLS is spoken with.
+    pub tls: Tls,
     /// How long requests and tasks may go on after a SIGTERM. A flag's alone.
     pub drain: Duration,
+}
+
+/// The files that TLS is spoken with: both, or none where it is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, those of its issuers behind it.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
 }
 
 /// Who may come in.
@@ -176,6 +187,7 @@ impl Config {
                 workers: None,
                 keep_alive: Duration::ZERO,
                 http2: false,
+                tls: Tls::default(),
                 drain: Duration::from_secs(10),
             },
             authentication: Authentication { enabled: true, credentials: None },

@@ -84,7 +84,14 @@ pub fn credentials(data_dir: &Path, given: Option<Credentials>) -> anyhow::Resul
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    private::replace(path, bytes).with_context(|| format!("writing {}", path.display()))
+    private::replace(path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    if private::restrict(path).with_context(|| path.display().to_string())? {
+        tracing::warn!(
+            "others could read {}, and cannot any more: if they did, remove it with netrc beside it, and a new password is made",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Lets those in who know the password, or have a browser that is signed in.
@@ -105,16 +112,16 @@ struct Failures {
 }
 
 impl Auth {
-    /// For one user of the server on `port`.
+    /// For one user of the server on `port`, whose cookies are for TLS alone where they are `secure`.
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn new(credentials: &Credentials, port: u16) -> anyhow::Result<Auth> {
+    pub fn new(credentials: &Credentials, port: u16, secure: bool) -> anyhow::Result<Auth> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let expected = hash(&key, &format!("{}:{}", credentials.user, credentials.password));
         let failures = Mutex::new(LruCache::new(MAX_REMEMBERED));
-        let sessions = Sessions::new(port);
+        let sessions = Sessions::new(port, secure);
         Ok(Auth { sessions, user: credentials.user.clone(), key, expected, failures })
     }
 
@@ -192,7 +199,7 @@ mod tests {
     use super::*;
 
     fn auth() -> Auth {
-        Auth::new(&Credentials { user: "me".into(), password: "secret".into() }, 8000).unwrap()
+        Auth::new(&Credentials { user: "me".into(), password: "secret".into() }, 8000, false).unwrap()
     }
 
     fn header(value: &str) -> HeaderMap {

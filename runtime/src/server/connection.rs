@@ -1,13 +1,13 @@
 //! Connections: how many, for how long, and what of each.
 //!
 //! hyper has caps for heads and streams; the rest is here. A connection that sends no request head in time,
-//! takes no bytes of an answer for too long, or does nothing at all, is closed. What is read of a body is
-//! bounded where it is read.
+//! takes no bytes of an answer for too long, sends frames for nothing, or does nothing at all, is closed. What
+//! is read of a body is bounded where it is read.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -18,15 +18,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
 use super::body::MIN_RATE;
+use super::frames::{Frames, PREFACE};
+use super::streams::{Over, Streams};
 use super::{App, gate, router};
-use crate::config::Server;
+use crate::config;
 
 /// Connections at one time, as far as there are descriptors for them.
 const MAX_CONNECTIONS: usize = 8192;
@@ -49,9 +50,8 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Accepts until the end, then lets connections finish, for `drain` at most.
 pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
-    let router = router::router(app.clone());
-    let builder = builder(&app.config.server);
-    let graceful = GracefulShutdown::new();
+    let (router, builder) = (router::router(app.clone()), builder(&app.config.server));
+    let server = Arc::new(Server { app: app.clone(), router, builder });
     let most = max_connections();
     let places = Arc::new(Semaphore::new(most));
     let addresses = Addresses::default();
@@ -83,27 +83,80 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         let Some(counted) = addresses.count(address, most / 2) else { continue };
         // Small answers go at once; a socket that does not take the option works too.
         let _ = stream.set_nodelay(true);
-        let (app, router) = (app.clone(), router.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (app, router) = (app.clone(), router.clone());
-            async move {
-                let request = request.map(Body::new);
-                Ok::<_, std::convert::Infallible>(gate::answer(app, router, address, request).await)
-            }
-        });
-        let stream = TokioIo::new(Guarded::new(stream, STALLED));
-        let connection = builder.serve_connection(stream, service).into_owned();
-        let connection = graceful.watch(connection);
+        let server = server.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %address, "a connection ended early");
+            match &server.app.tls {
+                None => server.serve(stream, address).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => server.serve(stream, address).await,
+                    // A client that speaks plain HTTP, often: its URL begins with http://.
+                    Err(error) => {
+                        tracing::debug!(%error, %address, "no TLS with this client; the server is https://")
+                    }
+                },
             }
             drop((counted, place));
         });
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    // Each connection has one.
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    if tokio::time::timeout(drain, places.acquire_many(all)).await.is_err() {
         tracing::warn!("connections were still open after {} s: closed", drain.as_secs());
+    }
+}
+
+/// What every connection is served with.
+struct Server {
+    app: Arc<App>,
+    router: axum::Router,
+    builder: Builder<TokioExecutor>,
+}
+
+impl Server {
+    /// Serves one connection until its end.
+    async fn serve<S>(self: &Arc<Server>, stream: S, address: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let streams = Streams::new();
+        let service = {
+            let (server, streams) = (self.clone(), streams.clone());
+            service_fn(move |request: Request<Incoming>| {
+                let (server, stream) = (server.clone(), streams.begin(request.version()));
+                async move {
+                    let (app, router) = (server.app.clone(), server.router.clone());
+                    let answer = gate::answer(app, router, address, request.map(Body::new)).await;
+                    Ok::<_, std::convert::Infallible>(stream.watch(answer))
+                }
+            })
+        };
+        let stream = TokioIo::new(Guarded::new(stream, STALLED));
+        let mut connection = pin!(self.builder.serve_connection(stream, service));
+        let mut ending = self.app.ending.clone();
+        let over = tokio::select! {
+            ended = connection.as_mut() => Err(ended),
+            over = streams.over() => Ok(Some(over)),
+            _ = ending.wait_for(|ending| *ending) => Ok(None),
+        };
+        let ended = match over {
+            Err(ended) => ended,
+            Ok(Some(Over::Untaken)) => {
+                tracing::debug!(%address, "a connection was closed: the client does not take an answer");
+                return;
+            }
+            Ok(over) => {
+                connection.as_mut().graceful_shutdown();
+                match over {
+                    // What is left has been handed over, and is not taken.
+                    Some(_) => tokio::time::timeout(STALLED, connection).await.unwrap_or(Ok(())),
+                    None => connection.await,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, %address, "a connection ended early");
+        }
     }
 }
 
@@ -114,7 +167,7 @@ fn max_connections() -> usize {
     descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
 }
 
-fn builder(config: &Server) -> Builder<TokioExecutor> {
+fn builder(config: &config::Server) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -175,14 +228,11 @@ impl Drop for Counted {
     }
 }
 
-/// Bytes by which a connection has shown which protocol it speaks: the preface of HTTP/2.
-const PREFACE: usize = 24;
-
 /// A stream whose writes fail when the other side takes them so slowly that it is [`STALLED`] behind, and
-/// whose reads fail when it does not say within [`HEAD`] which protocol it speaks: hyper waits for that
-/// without end.
-struct Guarded {
-    stream: TcpStream,
+/// whose reads fail when it does not say within [`HEAD`] which protocol it speaks, for which hyper waits
+/// without end, or sends too many [`Frames`] for nothing.
+struct Guarded<S> {
+    stream: S,
     patience: Duration,
     /// The wait for the other side, and since when.
     stalled: Option<(Pin<Box<Sleep>>, Instant)>,
@@ -190,16 +240,18 @@ struct Guarded {
     behind: Duration,
     /// Until then it is to begin, and how much of that was read.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
+    frames: Frames,
 }
 
-impl Guarded {
-    fn new(stream: TcpStream, patience: Duration) -> Guarded {
+impl<S> Guarded<S> {
+    fn new(stream: S, patience: Duration) -> Guarded<S> {
         Guarded {
             stream,
             patience,
             stalled: None,
             behind: Duration::ZERO,
             opening: Some((Box::pin(sleep(HEAD)), 0)),
+            frames: Frames::new(),
         }
     }
 
@@ -208,12 +260,16 @@ impl Guarded {
             if let Some((_, since)) = self.stalled.take() {
                 self.behind += since.elapsed();
             }
+            let bytes = *result.as_ref().unwrap_or(&0);
+            self.frames.wrote(bytes);
             if !self.behind.is_zero() {
-                let worth = *result.as_ref().unwrap_or(&0) as f64 / MIN_RATE as f64;
+                let worth = bytes as f64 / MIN_RATE as f64;
                 self.behind = self.behind.saturating_sub(Duration::from_secs_f64(worth));
             }
             // What is answered has begun.
-            self.opening = None;
+            if bytes > 0 {
+                self.opening = None;
+            }
             return written;
         }
         let patience = self.patience.saturating_sub(self.behind);
@@ -223,7 +279,7 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -231,13 +287,19 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.frames.read(buf.filled().get(before..).unwrap_or_default()) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "too many frames for nothing",
+            )));
+        }
         if let Some((due, seen)) = &mut self.opening {
             if read.is_pending() {
                 ready!(due.as_mut().poll(cx));
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")));
             }
             *seen += buf.filled().len() - before;
-            if *seen >= PREFACE {
+            if *seen >= PREFACE.len() {
                 self.opening = None;
             }
         }
@@ -245,7 +307,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch(cx, written)
@@ -265,7 +327,9 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS has a buffer: what is taken into it waits here for the other side.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed.map_ok(|()| 0)).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -277,6 +341,7 @@ impl AsyncWrite for Guarded {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     /// Writes until that fails, or two seconds are over; the other side reads `piece` bytes every 20 ms.
     async fn write_to_one_that_takes(piece: usize) -> Option<io::ErrorKind> {

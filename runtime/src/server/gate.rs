@@ -7,16 +7,15 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
-use tower_service::Service;
 
 use super::caller::{Caller, DEFAULT_TENANT};
 use super::problem::{Problem, Result};
-use super::{App, sessions};
+use super::{App, encoding, etag, sessions};
 
 /// Answers one request from `address`.
 pub async fn answer(
     app: Arc<App>,
-    mut router: axum::Router,
+    router: axum::Router,
     address: IpAddr,
     mut request: Request<Body>,
 ) -> Response<Body> {
@@ -28,8 +27,8 @@ pub async fn answer(
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }
-            // A router never fails, and is always ready.
-            router.call(request).await.unwrap_or_else(|never| match never {})
+            let asked = etag::Asked::by(&request);
+            asked.answer(encoding::answer(router, &app.compressors, request).await)
         }
         Err(problem) => problem.into_response(),
     };
@@ -89,7 +88,12 @@ fn same_origin(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<()> {
         None => Ok(()),
         Some(origin) => {
             let origin = origin.to_str().unwrap_or_default();
-            let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            let https = origin.strip_prefix("https://");
+            let site = match app.scheme() {
+                "https" => https,
+                // A proxy may speak TLS for us.
+                _ => https.or_else(|| origin.strip_prefix("http://")),
+            };
             match site == Some(host) {
                 true => Ok(()),
                 false => Err(refused("the request comes from a page of another origin")),

@@ -1,7 +1,7 @@
 //! HTTP: hyper serves connections, axum finds the handler, everything else is ours.
 //!
 //! ```text
-//! listener ─ connection (caps, timeouts) ─ gate (origin, credentials) ─ router ─ handlers/<group>.rs
+//! listener ─ tls ─ connection (caps, timeouts) ─ gate (origin, credentials, etag, encoding) ─ router ─ handlers/<group>.rs
 //! ```
 
 mod attestation;
@@ -9,6 +9,9 @@ mod auth;
 mod body;
 mod caller;
 mod connection;
+mod encoding;
+mod etag;
+mod frames;
 mod gate;
 mod handlers;
 mod health;
@@ -20,7 +23,9 @@ mod query;
 mod reply;
 mod router;
 mod sessions;
+mod streams;
 mod submission;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,10 +38,12 @@ pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
 pub use caller::DEFAULT_TENANT;
+pub use encoding::Compressors;
 pub use health::Health;
 pub use problem::Problem;
 pub use query::duration as parse_duration;
 pub use submission::is_name;
+pub use tls::{Tls, check as check_tls, refused as certificate_refused};
 
 use crate::components::Components;
 use crate::config::Config;
@@ -65,8 +72,19 @@ pub struct App {
     pub health: Arc<Health>,
     /// Memory for bodies.
     pub bodies: Bodies,
+    /// Room for what compresses answers.
+    pub compressors: Compressors,
+    /// What TLS is spoken with, if it is.
+    pub tls: Option<Arc<Tls>>,
     /// True once the server is ending: streams end, new connections are not taken.
     pub ending: watch::Receiver<bool>,
+}
+
+impl App {
+    /// How URLs of this server begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// A listener on the configured address.

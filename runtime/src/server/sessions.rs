@@ -31,6 +31,8 @@ const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// The browsers that are signed in. Only hashes are kept, so that nothing is compared byte by byte.
 pub struct Sessions {
     cookie: String,
+    /// Whether browsers are to send the cookie over TLS alone.
+    secure: bool,
     tickets: Mutex<Good>,
     sessions: Mutex<Good>,
 }
@@ -39,10 +41,10 @@ pub struct Sessions {
 type Good = LruCache<blake3::Hash, Instant>;
 
 impl Sessions {
-    /// Those of the server on `port`: none.
-    pub fn new(port: u16) -> Sessions {
+    /// Those of the server on `port`, which speaks TLS or not: none.
+    pub fn new(port: u16, secure: bool) -> Sessions {
         let none = || Mutex::new(LruCache::new(MAX_SESSIONS));
-        Sessions { cookie: format!("{NAME}{port}"), tickets: none(), sessions: none() }
+        Sessions { cookie: format!("{NAME}{port}"), secure, tickets: none(), sessions: none() }
     }
 
     /// A link, below the server's address, that signs one browser in.
@@ -89,7 +91,8 @@ impl Sessions {
     }
 
     fn set_cookie(&self, secret: &str, seconds: u64) -> String {
-        format!("{}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}", self.cookie)
+        let secure = if self.secure { " Secure;" } else { "" };
+        format!("{}={secret}; HttpOnly;{secure} SameSite=Strict; Path=/; Max-Age={seconds}", self.cookie)
     }
 
     /// Of every cookie with our name.
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_ticket_signs_in_once() {
-        let sessions = Sessions::new(8000);
+        let sessions = Sessions::new(8000, false);
         let ticket = ticket(&sessions);
         let cookie = sessions.redeem(&ticket).unwrap().unwrap();
         assert!(cookie.contains("; HttpOnly; SameSite=Strict;"), "{cookie}");
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn nothing_else_signs_in() {
-        let sessions = Sessions::new(8000);
+        let sessions = Sessions::new(8000, false);
         let ticket = ticket(&sessions);
         assert_eq!(sessions.redeem("").unwrap(), None);
         assert!(!sessions.admit(&with(&format!("{}={ticket}", sessions.cookie))), "a ticket is no session");
@@ -156,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_too_old_is_not_good() {
-        let sessions = Sessions::new(8000);
+        let sessions = Sessions::new(8000, false);
         let late = new(&sessions.tickets, Duration::ZERO).unwrap();
         let old = new(&sessions.sessions, Duration::ZERO).unwrap();
         std::thread::sleep(Duration::from_millis(2));

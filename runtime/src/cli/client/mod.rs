@@ -20,6 +20,7 @@ pub mod sign_in;
 mod submit;
 pub mod table;
 pub mod task;
+mod trust;
 mod wait;
 
 use super::{Exit, Failed};

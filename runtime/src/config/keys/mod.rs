@@ -8,6 +8,7 @@ mod protection;
 mod server;
 mod store;
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use tracing::level_filters::LevelFilter;
@@ -175,6 +176,10 @@ impl Value {
 
     fn word(&self) -> &str {
         if let Value::Text(text) = self { text } else { "" }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        if let Value::Text(path) = self { Some(PathBuf::from(path)) } else { None }
     }
 
     fn level(&self) -> LevelFilter {
