@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
+use tracing::level_filters::LevelFilter;
 
 use crate::config::{Loaded, Setting};
 use crate::server::{Tls, certificate_refused};
-use crate::telemetry;
 
 /// How the configuration is read again, just as it was at the start.
 pub type Read = Arc<dyn Fn() -> anyhow::Result<Loaded> + Send + Sync>;
@@ -18,12 +18,13 @@ pub type Read = Arc<dyn Fn() -> anyhow::Result<Loaded> + Send + Sync>;
 pub struct Reload {
     in_force: Vec<Setting>,
     read: Read,
+    set_level: fn(LevelFilter),
 }
 
 impl Reload {
-    /// After a start with these settings.
-    pub fn new(in_force: Vec<Setting>, read: Read) -> Reload {
-        Reload { in_force, read }
+    /// After a start with these settings; `set_level` gives the log another level.
+    pub fn new(in_force: Vec<Setting>, read: Read, set_level: fn(LevelFilter)) -> Reload {
+        Reload { in_force, read, set_level }
     }
 
     /// Reads again at each signal.
@@ -53,7 +54,7 @@ impl Reload {
                 Err(error) => certificate_refused(&error),
             }
         }
-        telemetry::set_level(loaded.config.logging.level);
+        (self.set_level)(loaded.config.logging.level);
         taken.push("logging.level");
         let mut later = Vec::new();
         for new in &loaded.settings {

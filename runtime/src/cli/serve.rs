@@ -54,7 +54,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
         let (global, flags) = (global.clone(), args.overrides.flags());
         Arc::new(move || settings::load(&global, flags.clone()).map_err(|failed| failed.error))
     };
-    let reload = app::Reload::new(loaded.settings, read);
+    let reload = app::Reload::new(loaded.settings, read, telemetry::set_level);
     let mut config = loaded.config;
     config.server.drain = Duration::from_secs(args.drain.into());
     telemetry::init(&config.logging);

@@ -1,18 +1,22 @@
 //! Compression of answers, for who asks for it.
 //!
 //! Only of answers to `GET`: what has a secret in it (a link to sign in, a ticket, a token) is an answer to
-//! `POST`, and its length must not tell what is in it. Only of text, and of no more than is compressed between
-//! two turns of a serving thread. Each compressor takes a quarter of a megabyte: there are so many and no more,
-//! and who comes then gets the answer as it is.
+//! `POST`, and its length must not tell what is in it. Only of text that is not long, by few at one time, in
+//! turns with everything else: compressing is done by the threads that serve, and ten clients that have a
+//! megabyte compressed each made everybody wait for 70 ms. Who comes while many are at it gets the answer as
+//! it is.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{Method, Request, Response};
-use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use bytes::Bytes;
+use hyper::body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::Predicate;
@@ -20,10 +24,10 @@ use tower_service::Service;
 
 /// Answers below are not worth it, those above would keep others waiting.
 const MIN_BYTES: u64 = 1 << 10;
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 256 << 10;
 
-/// Answers that are being compressed at one time.
-const MAX_COMPRESSORS: usize = 64;
+/// Answers that are being compressed at one time; each takes a quarter of a megabyte besides.
+const MAX_COMPRESSORS: usize = 8;
 
 /// Room for compressors; clones are the same.
 #[derive(Clone)]
@@ -76,20 +80,42 @@ pub async fn answer(
     let router = Compression::new(router).compress_when(Text).quality(CompressionLevel::Fastest);
     let response = { router }.call(request).await.unwrap_or_else(|never| match never {});
     match response.headers().contains_key(CONTENT_ENCODING) {
-        // The room is taken until the answer is.
-        true => response.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _room = &room;
-                frame
-            }))
-        }),
+        true => response.map(|body| Body::new(Paced { body: Body::new(body), turn: false, _room: room })),
         false => response.map(Body::new),
+    }
+}
+
+/// An answer that is being compressed: a piece, and then it is others' turn.
+struct Paced {
+    body: Body,
+    turn: bool,
+    /// Taken until the answer is.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl hyper::body::Body for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if !self.turn {
+            self.turn = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.turn = false;
+        Poll::Ready(frame)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt;
 
     /// The coding of an answer of 10 KB to who takes gzip.
     async fn coding(compressors: &Compressors) -> (Option<String>, Response<Body>) {

@@ -71,6 +71,9 @@ impl Asked {
         if response.status() == StatusCode::OK && self.known.is_some_and(|known| has(&known, &tag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Body::empty();
+        }
+        if response.status() == StatusCode::NOT_MODIFIED {
+            // They would be those of the answer that does not come.
             for header in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
                 response.headers_mut().remove(header);
             }

@@ -249,7 +249,8 @@ impl Connection {
             cause = inner;
         }
         let why = if error.is_timeout() { "it takes too long".to_owned() } else { cause.to_string() };
-        let why = match why.contains("certificate") && why.contains("UnknownIssuer") {
+        let unknown = ["UnknownIssuer", "CaUsedAsEndEntity"].iter().any(|what| why.contains(what));
+        let why = match unknown {
             true => {
                 format!("{why}: it is signed by nobody that is known here; --cacert FILE names whom to trust")
             }
