@@ -14,7 +14,8 @@
 
 The server is `url`, else $OMNIMIND_URL, else the one that runs on the data directory, else 127.0.0.1:8000. The
 credentials are `user` and `password`, else those in the URL, else $OMNIMIND_DASHBOARD_USER and _PASS, else those in
-the data directory, which are sent to this machine only. Proxies and redirects are not followed: they would get them.
+the data directory, which are sent to this machine only. For https `cafile` has the certificates to trust, else the
+server on the data directory is known by its own, else the system's decide. Proxies and redirects are not followed: they would get them.
 The data directory is `data_dir`, else $OMNIMIND_DATA_DIR, else omnimind in $XDG_DATA_HOME or ~/.local/share. Empty
 variables count as not set. Configuration files are not read: where one of them has the `data_dir`, give it here too.
 """
@@ -27,6 +28,7 @@ import ipaddress
 import json
 import os
 import secrets
+import ssl
 import time
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Sequence, Union
@@ -66,14 +68,17 @@ class Client:
         user: Optional[str] = None,
         password: Optional[str] = None,
         data_dir: Union[str, os.PathLike, None] = None,
+        cafile: Union[str, os.PathLike, None] = None,
     ) -> None:
         directory = _data_dir(data_dir)
-        given, running = url or os.environ.get("OMNIMIND_URL"), _running(directory)
-        url = given or running or "http://127.0.0.1:8000"
+        given, (running, certificate) = url or os.environ.get("OMNIMIND_URL"), _running(directory)
+        own = running and (not given or _same(given, running))
+        url = running if own else given or "http://127.0.0.1:8000"
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("a server's URL is like http://127.0.0.1:8000")  # it may have a password: not repeated
-        self._host, self._port = parts.hostname, parts.port or 80
+        self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = _tls(cafile, certificate if own else None) if parts.scheme == "https" else None
         self._base = parts.path.rstrip("/")
         if user is None and parts.username:
             user, password = unquote(parts.username), unquote(parts.password or "")
@@ -81,7 +86,7 @@ class Client:
         if user is None and all(chosen) and (given or running):
             user, password = chosen
         # For the server that runs on the data directory; not for whatever listens on some port.
-        if user is None and running and (not given or _same(given, running)):
+        if user is None and own:
             try:
                 stored = json.loads((directory / "credentials.json").read_text("utf-8"))
                 user, password = stored["user"], stored["password"]
@@ -173,7 +178,10 @@ class Client:
         self, method: str, path: str, query: Mapping[str, Any] = {}, body: Optional[bytes] = None,
         headers: Mapping[str, str] = {},
     ) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_SILENCE)
+        if self._tls is None:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=_SILENCE)
+        else:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=_SILENCE, context=self._tls)
         target = self._base + path + ("?" + urlencode(query) if query else "")
         connection.request(method, target, body, {"Connection": "close", **self._headers, **headers})
         response = connection.getresponse()
@@ -306,16 +314,28 @@ def _data_dir(given: Union[str, os.PathLike, None]) -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "omnimind"
 
 
-def _running(directory: Path) -> Optional[str]:
-    """The URL in server.json, if the process that wrote it still lives: ids of processes are used again."""
+def _tls(cafile: Union[str, os.PathLike, None], own: Optional[str]) -> ssl.SSLContext:
+    """Whom to trust: the certificates in `cafile`, else the server's `own` and no other, else the system's."""
+    if cafile is not None or own is None:
+        return ssl.create_default_context(cafile=None if cafile is None else str(cafile))
+    first, end, _ = Path(own).read_text("ascii", "replace").partition("-----END CERTIFICATE-----")
+    context = ssl.create_default_context(cadata=first + end)
+    context.check_hostname = False  # it is this very certificate, whatever its name
+    context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0x80000)
+    return context
+
+
+def _running(directory: Path) -> tuple:
+    """The URL in server.json and the certificate's file, if the process that wrote it still lives: ids of processes
+    are used again."""
     try:
         serving = json.loads((directory / "server.json").read_text("utf-8"))
         process = Path(f"/proc/{int(serving['pid'])}")
         began = int((process / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19])
         mine = process.stat().st_uid == os.geteuid()
-        return serving["url"] if mine and began == serving["started"] else None
+        return (serving["url"], serving.get("cacert")) if mine and began == serving["started"] else (None, None)
     except (OSError, ValueError, KeyError, IndexError):
-        return None
+        return None, None
 
 
 def _same(one: str, other: str) -> bool:

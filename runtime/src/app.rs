@@ -1,5 +1,8 @@
 //! The composition root: from a configuration to a server that runs.
 
+mod reload;
+
+use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +12,8 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+pub use reload::{Read, Reload};
 
 use crate::cache::{Answers, Cache};
 use crate::components::Components;
@@ -20,7 +25,9 @@ use crate::guard::{Guard, Levers};
 use crate::limits::Modes;
 use crate::metrics::Metrics;
 use crate::scheduler::{self, Scheduler};
-use crate::server::{self, Active, App, Attestation, Auth, Bodies, Feed, Health, RateLimit, WebSockets};
+use crate::server::{
+    self, Active, App, Attestation, Auth, Bodies, Compressors, Feed, Health, RateLimit, Tls, WebSockets,
+};
 use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
 use crate::tenants::Tokens;
 
@@ -30,6 +37,9 @@ const MAX_PENDING_BYTES: usize = 512 << 20;
 
 /// Time between two looks at what is to be kept.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time between two looks at the certificate's files.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A server that has everything it needs, and listens.
 pub struct Serving {
@@ -43,12 +53,15 @@ pub struct Serving {
     pub places: usize,
     /// Where this machine finds it.
     pub url: String,
+    /// The file with its certificate, where it speaks TLS.
+    pub certificate: Option<PathBuf>,
     runtime: Runtime,
     app: Arc<App>,
     store: Arc<SqliteStore>,
     listener: tokio::net::TcpListener,
     ending: watch::Sender<bool>,
     stop: Stop,
+    hangup: Option<Signal>,
     // Dropped last: guests may still be ending.
     _guests: GuestThreads,
 }
@@ -66,10 +79,11 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         .enable_all()
         .build()?;
     // From here on a signal is one to end in order, however far the start is.
-    let stop = {
+    let (stop, hangup) = {
         let _runtime = runtime.enter();
-        Stop::new()?
+        Stop::of_server()?
     };
+    let tls = Tls::open(&config)?;
     let guests = GuestThreads::start(cores)?;
     let handle = guests.handle().ok_or_else(|| anyhow!("the guests' threads are gone"))?;
     // The address first: it is what is most often taken.
@@ -124,7 +138,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
 
     let tokens = Tokens::open(&data_dir, &config.authentication.tokens)?;
     scheduler.set_shares(tokens.shares());
-    let auth = Auth::new(&credentials, tokens, address.port(), bus.clone())?;
+    let auth = Auth::new(&credentials, tokens, address.port(), tls.is_some(), bus.clone())?;
     let user = auth.user().to_owned();
     let (ending, ended) = watch::channel(false);
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
@@ -133,6 +147,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let (rate, active) =
         (RateLimit::new(config.rate_limiting.clone()), Active::new(config.server.limit_concurrency));
     let web_sockets = WebSockets::new(config.websocket.max_connections);
+    let certificate = tls.as_ref().map(|tls| tls.certificate());
     let app = Arc::new(App {
         config,
         modes,
@@ -146,25 +161,29 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         guard,
         health,
         bodies: Bodies::default(),
+        compressors: Compressors::default(),
         task_list,
         caches,
         rate,
         active,
+        tls,
         ending: ended,
     });
-    let url = format!("http://{}", reachable(address));
+    let url = format!("{}://{}", app.scheme(), reachable(address));
     Ok(Serving {
         address,
         data_dir,
         user,
         places,
         url,
+        certificate,
         runtime,
         app,
         store,
         listener,
         ending,
         stop,
+        hangup,
         _guests: guests,
     })
 }
@@ -188,12 +207,18 @@ impl Serving {
         Ok(format!("{}{}", self.url, self.app.auth.sessions.link()?))
     }
 
-    /// Serves until a SIGTERM or Ctrl-C, then lets what runs finish; a second one ends that at once.
+    /// How its URLs begin.
+    pub fn scheme(&self) -> &'static str {
+        self.app.scheme()
+    }
+
+    /// Serves until a SIGTERM or Ctrl-C, then lets what runs finish; a second one ends that at once. What can
+    /// change meanwhile does at a SIGHUP, as `reload` says, or, on a terminal, that ends it too.
     ///
     /// # Errors
     /// Signals cannot be listened to.
-    pub fn run(self) -> anyhow::Result<()> {
-        let Serving { runtime, app, store, listener, ending, mut stop, _guests, .. } = self;
+    pub fn run(self, reload: Reload) -> anyhow::Result<()> {
+        let Serving { runtime, app, store, listener, ending, mut stop, hangup, _guests, .. } = self;
         let drain = app.config.server.drain;
         runtime.block_on(async {
             let watching = {
@@ -201,6 +226,8 @@ impl Serving {
                 tokio::spawn(async move { health.watch().await })
             };
             let guarding = tokio::spawn(app.guard.clone().watch());
+            let reloading = hangup.map(|hangup| tokio::spawn(reload.watch(hangup, app.tls.clone())));
+            let certificate = app.tls.clone().map(|tls| tokio::spawn(tls.watch(CERTIFICATE_INTERVAL)));
             let telling = tokio::spawn(server::tell(app.clone()));
             let retention = tokio::spawn(retain(store.clone(), app.bus.changes().clone(), &app.config));
             let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
@@ -214,6 +241,9 @@ impl Serving {
             tokio::select! {
                 () = in_order => {}
                 () = stop.asked() => app.scheduler.shut_down(Duration::ZERO).await,
+            }
+            for task in reloading.into_iter().chain(certificate) {
+                task.abort();
             }
             watching.abort();
             guarding.abort();
@@ -232,8 +262,8 @@ impl Serving {
 pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    /// The terminal was closed.
-    hangup: Signal,
+    /// The terminal was closed; none where there is none, and the signal means another thing.
+    hangup: Option<Signal>,
 }
 
 impl Stop {
@@ -245,16 +275,33 @@ impl Stop {
         Ok(Stop {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: Some(signal(SignalKind::hangup())?),
         })
+    }
+
+    /// The same for a server: where it hangs on no terminal, SIGHUP is not among them, and comes by itself.
+    ///
+    /// # Errors
+    /// As [`Stop::new`].
+    fn of_server() -> std::io::Result<(Stop, Option<Signal>)> {
+        let mut stop = Stop::new()?;
+        let terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+        let hangup = if terminal { None } else { stop.hangup.take() };
+        Ok((stop, hangup))
     }
 
     /// Waits for the next one.
     pub async fn asked(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = hangup => {}
         }
     }
 }

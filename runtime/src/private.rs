@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Makes a directory, and those above it, where there is none. What was made is on the disk.
@@ -24,6 +24,16 @@ pub fn dir(path: &Path) -> io::Result<()> {
 /// Makes a file, to be written and read again; there must be nothing of that name, not even a link.
 pub fn file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Takes from others what they could do with a file; whether they could do anything.
+pub fn restrict(path: &Path) -> io::Result<bool> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    if permissions.mode() & 0o077 == 0 {
+        return Ok(false);
+    }
+    permissions.set_mode(0o600);
+    fs::set_permissions(path, permissions).map(|()| true)
 }
 
 /// Replaces a file in one step; nobody else can read it at any moment.

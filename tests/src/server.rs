@@ -104,8 +104,9 @@ impl Server {
                 return Err(format!("{}({status})", log.lock().expect("no panic")));
             }
             log.lock().expect("no panic").push_str(&line);
-            if let Some(address) = line.trim().strip_prefix("omnimind listens on http://") {
-                break address.parse().expect("an address");
+            let url = line.trim().strip_prefix("omnimind listens on ");
+            if let Some(address) = url.and_then(|url| url.split_once("://")) {
+                break address.1.parse().expect("an address");
             }
         };
         let stored = std::fs::read(data_dir.join("credentials.json")).expect("credentials");

@@ -180,17 +180,17 @@ fn many_connections_that_say_nothing_keep_nobody_out() {
 
 // HTTP/2 with prior knowledge.
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend_from_slice(&stream.to_be_bytes());
@@ -199,7 +199,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `GET /api/v1/health` with nothing but the pseudo-headers, in HPACK.
-fn get() -> Vec<u8> {
+pub(super) fn get() -> Vec<u8> {
     let mut block = vec![0x82, 0x86];
     for (name, value) in [(0x04, "/api/v1/health"), (0x01, "localhost")] {
         block.push(name);
@@ -209,7 +209,7 @@ fn get() -> Vec<u8> {
     block
 }
 
-fn http2(server: &Server) -> TcpStream {
+pub(super) fn http2(server: &Server) -> TcpStream {
     let mut stream = server.connect();
     stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a timeout");
     stream.set_write_timeout(Some(Duration::from_secs(3))).expect("a timeout");
@@ -219,7 +219,7 @@ fn http2(server: &Server) -> TcpStream {
 }
 
 /// Kind, stream and payload of every frame that comes, until nothing more does.
-fn frames(stream: &mut TcpStream) -> Vec<(u8, u32, Vec<u8>)> {
+pub(super) fn frames(stream: &mut TcpStream) -> Vec<(u8, u32, Vec<u8>)> {
     let mut frames = Vec::new();
     let mut head = [0; 9];
     while stream.read_exact(&mut head).is_ok() {

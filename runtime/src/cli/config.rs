@@ -7,6 +7,7 @@ use serde_json::json;
 use super::settings::{self, Global, Overrides};
 use super::{Exit, Failed, terminal};
 use crate::config::{Loaded, Setting};
+use crate::server;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -40,6 +41,9 @@ pub fn run(args: Args, mut global: Global) -> Result<Exit, Failed> {
             global.config.extend(path);
             let loaded = settings::load(&global, overrides.flags())?;
             settings::warn(&loaded);
+            for warning in server::check_tls(&loaded.config).map_err(Failed::usage)? {
+                terminal::note!("warning: {warning}");
+            }
             let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
             let read = if files.is_empty() { "no files, the defaults".to_owned() } else { files.join(", ") };
             terminal::print(&format!("ok: {read}\n")).map_err(Failed::runtime)?;

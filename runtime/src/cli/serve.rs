@@ -1,6 +1,7 @@
 //! `omnimind serve`: the server, until it is told to end.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::{self, Global, Overrides};
@@ -13,6 +14,11 @@ const AFTER_HELP: &str = "\
 Everything the server keeps is in the data directory; a second server on the same one is refused. On the
 first start it makes DATA_DIR/credentials.json and, for curl, DATA_DIR/netrc. While it runs,
 DATA_DIR/server.json tells `omnimind task` and `omnimind component` where it listens.
+
+With server.tls.cert and server.tls.key in the configuration it speaks https: docs/operations.md.
+
+SIGHUP, where it hangs on no terminal: it reads its configuration again, takes the certificate and the log's
+level from it, and logs what waits for the next start. On a terminal it ends.
 
 SIGTERM or Ctrl-C: no new connections, running tasks and requests may finish for 10 s (--drain), what still
 runs then is taken up again by the next start. A second signal does not wait.
@@ -44,6 +50,11 @@ fn end_with_stdin() {
 pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     let loaded = settings::load(global, args.overrides.flags())?;
     settings::warn(&loaded);
+    let read = {
+        let (global, flags) = (global.clone(), args.overrides.flags());
+        Arc::new(move || settings::load(&global, flags.clone()).map_err(|failed| failed.error))
+    };
+    let reload = app::Reload::new(loaded.settings, read);
     let mut config = loaded.config;
     config.server.drain = Duration::from_secs(args.drain.into());
     // Written to its end whatever ends this.
@@ -54,12 +65,13 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
         .map(|budget| format!("{} {}", budget.name(), default(budget)))
         .join(", ");
     let serving = app::start(config).map_err(Failed::usage)?;
-    let _there = serving_file::announce(&serving.data_dir, &serving.url).inspect_err(|error| {
+    let _there = serving_file::announce(&serving.data_dir, &serving.url, serving.certificate.as_deref()).inspect_err(|error| {
         // On a full disk, say: everything else goes on, and so does this.
         tracing::warn!(%error, "DATA_DIR/server.json could not be written: clients have to be given --server");
     });
     let (address, dir) = (serving.address, serving.data_dir.display());
-    note!("omnimind listens on http://{address}");
+    let scheme = serving.scheme();
+    note!("omnimind listens on {scheme}://{address}");
     note!("  data directory  {dir}");
     note!("  mode            {mode}: {} tasks at one time", serving.places);
     note!("  each task has   {limits}, if it does not say");
@@ -77,14 +89,16 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
         }
         false => note!("  credentials     none: whoever reaches {address} can do everything"),
     }
+    let trust = serving.certificate.as_ref().map(|file| format!("--cacert '{}' ", file.display()));
+    let curl = format!("curl {}", trust.unwrap_or_default());
     match serving.data_dir.join("netrc").exists() {
-        true => note!("try it: curl --netrc-file '{dir}/netrc' http://{address}/api/v1/health/"),
+        true => note!("try it: {curl}--netrc-file '{dir}/netrc' {scheme}://{address}/api/v1/health/"),
         // A password with blanks or quotes cannot stand in one.
-        false => note!("try it: curl --user '{}' http://{address}/api/v1/health/", serving.user),
+        false => note!("try it: {curl}--user '{}' {scheme}://{address}/api/v1/health/", serving.user),
     }
     if args.while_stdin {
         std::thread::spawn(end_with_stdin);
     }
-    serving.run().map_err(Failed::runtime)?;
+    serving.run(reload).map_err(Failed::runtime)?;
     Ok(Exit::Completed)
 }

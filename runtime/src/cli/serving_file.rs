@@ -17,6 +17,9 @@ const NAME: &str = "server.json";
 struct Serving {
     /// Where to send requests.
     url: String,
+    /// The file with its certificate, where it speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cacert: Option<PathBuf>,
     pid: u32,
     /// Clock ticks from the machine's start to the process's: a process id alone is used again.
     started: u64,
@@ -29,14 +32,24 @@ pub struct Announced {
     bytes: Vec<u8>,
 }
 
-/// Writes the file for this process, which is found at `url`.
+/// Where a server is that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Where to send requests.
+    pub url: String,
+    /// The file with its certificate, where it speaks TLS.
+    pub cacert: Option<PathBuf>,
+}
+
+/// Writes the file for this process, which is found at `url` and has its certificate in the file `cacert`.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn announce(data_dir: &Path, url: &str) -> anyhow::Result<Announced> {
+pub fn announce(data_dir: &Path, url: &str, cacert: Option<&Path>) -> anyhow::Result<Announced> {
     let path = data_dir.join(NAME);
     let pid = std::process::id();
-    let serving = Serving { url: url.to_owned(), pid, started: started(pid).unwrap_or(0) };
+    let cacert = cacert.map(Path::to_owned);
+    let serving = Serving { url: url.to_owned(), cacert, pid, started: started(pid).unwrap_or(0) };
     let bytes = serde_json::to_vec(&serving)?;
     private::replace(&path, &bytes)?;
     Ok(Announced { path, bytes })
@@ -51,12 +64,13 @@ impl Drop for Announced {
     }
 }
 
-/// The URL of the server that has `data_dir` and lives.
-pub fn running(data_dir: &Path) -> Option<String> {
+/// The server that has `data_dir` and lives.
+pub fn running(data_dir: &Path) -> Option<Running> {
     let stored = fs::read(data_dir.join(NAME)).ok()?;
-    let Serving { url, pid, started: then } = serde_json::from_slice(&stored).ok()?;
+    let Serving { url, cacert, pid, started: then } = serde_json::from_slice(&stored).ok()?;
     let owner = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
-    (started(pid) == Some(then) && owner == rustix::process::geteuid().as_raw()).then_some(url)
+    (started(pid) == Some(then) && owner == rustix::process::geteuid().as_raw())
+        .then_some(Running { url, cacert })
 }
 
 /// When a process began: field 22 of proc_pid_stat(5), counted behind the name, which may hold anything.
@@ -74,8 +88,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("omnimind-serving-{}", std::process::id()));
         private::dir(&dir).unwrap();
         assert_eq!(running(&dir), None);
-        let announced = announce(&dir, "http://127.0.0.1:81").unwrap();
-        assert_eq!(running(&dir).as_deref(), Some("http://127.0.0.1:81"));
+        let cert = Path::new("/etc/cert.pem");
+        let announced = announce(&dir, "https://127.0.0.1:81", Some(cert)).unwrap();
+        let expected = Running { url: "https://127.0.0.1:81".to_owned(), cacert: Some(cert.to_owned()) };
+        assert_eq!(running(&dir), Some(expected));
         // Another process with the same id: it began at another time.
         let mut stored: Serving = serde_json::from_slice(&fs::read(dir.join(NAME)).unwrap()).unwrap();
         stored.started += 1;

@@ -38,11 +38,17 @@ pub(super) fn check(config: &Config, settings: &[Setting], mistakes: &mut Mistak
 
 fn check_access(config: &Config, origin: impl Fn(&str) -> Origin, mistakes: &mut Mistakes) {
     let loopback = config.server.host.is_loopback();
-    if config.mode == Mode::Prod && !loopback && !config.server.tls_proxy {
+    let tls = match (&config.server.tls.cert, &config.server.tls.key) {
+        (Some(_), Some(_)) => true,
+        (None, None) => false,
+        (Some(_), None) => half(&origin, "server.tls.cert", "server.tls.key", mistakes),
+        (None, Some(_)) => half(&origin, "server.tls.key", "server.tls.cert", mistakes),
+    };
+    if config.mode == Mode::Prod && !loopback && !tls && !config.server.tls_proxy {
         mistakes.add(
             &origin("server.host"),
             "server.host",
-            "mode prod listens on loopback only without TLS: set server.tls_proxy where a proxy before it speaks TLS",
+            "mode prod listens on loopback only, unless it has TLS: set server.tls.cert and server.tls.key, or server.tls_proxy where a proxy before it speaks TLS",
         );
     }
     let why = match (config.mode, loopback) {
@@ -57,6 +63,12 @@ fn check_access(config: &Config, origin: impl Fn(&str) -> Origin, mistakes: &mut
     if let Some(credentials) = &config.authentication.credentials {
         check_credentials(credentials, config.mode, mistakes);
     }
+}
+
+/// One file of TLS without the other: there is none.
+fn half(origin: impl Fn(&str) -> Origin, given: &str, missing: &str, mistakes: &mut Mistakes) -> bool {
+    mistakes.add(&origin(given), given, format!("it is set and {missing} is not; set both or neither"));
+    false
 }
 
 /// What HTTP Basic can carry: the password begins after the first `:`.

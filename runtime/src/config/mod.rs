@@ -97,6 +97,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether a proxy before it speaks TLS.
     pub tls_proxy: bool,
+    /// What TLS is spoken with.
+    pub tls: Tls,
     /// How long requests and tasks may go on after a SIGTERM. A flag's alone.
     pub drain: Duration,
 }
@@ -108,6 +110,15 @@ pub struct WebSocket {
     pub max_connections: usize,
     /// Channels that one of them listens to.
     pub max_subscriptions_per_client: usize,
+}
+
+/// The files that TLS is spoken with: both, or none where it is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, those of its issuers behind it.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
 }
 
 /// Who may come in.
@@ -244,6 +255,7 @@ impl Config {
                 limit_concurrency: 1,
                 trusted_proxies: Vec::new(),
                 tls_proxy: false,
+                tls: Tls::default(),
                 drain: Duration::from_secs(10),
             },
             websocket: WebSocket { max_connections: 0, max_subscriptions_per_client: 0 },

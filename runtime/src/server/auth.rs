@@ -87,7 +87,14 @@ pub fn credentials(data_dir: &Path, given: Option<Credentials>) -> anyhow::Resul
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    private::replace(path, bytes).with_context(|| format!("writing {}", path.display()))
+    private::replace(path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    if private::restrict(path).with_context(|| path.display().to_string())? {
+        tracing::warn!(
+            "others could read {}, and cannot any more: if they did, remove it with netrc beside it, and a new password is made",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Lets those in who know the password, have a token, or a browser that is signed in.
@@ -111,16 +118,22 @@ struct Failures {
 }
 
 impl Auth {
-    /// For one user of the server on `port`.
+    /// For one user of the server on `port`, whose cookies are for TLS alone where they are `secure`.
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn new(credentials: &Credentials, tokens: Tokens, port: u16, bus: Bus) -> anyhow::Result<Auth> {
+    pub fn new(
+        credentials: &Credentials,
+        tokens: Tokens,
+        port: u16,
+        secure: bool,
+        bus: Bus,
+    ) -> anyhow::Result<Auth> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let expected = hash(&key, &format!("{}:{}", credentials.user, credentials.password));
         let failures = Mutex::new(LruCache::new(MAX_REMEMBERED));
-        let sessions = Sessions::new(port);
+        let sessions = Sessions::new(port, secure);
         Ok(Auth { sessions, tokens, bus, user: credentials.user.clone(), key, expected, failures })
     }
 
@@ -237,7 +250,7 @@ mod tests {
     fn auth() -> Auth {
         let tokens = Tokens::open(Path::new("/nowhere"), &[]).unwrap();
         let me = Credentials { user: "me".into(), password: "secret".into() };
-        Auth::new(&me, tokens, 8000, Bus::default()).unwrap()
+        Auth::new(&me, tokens, 8000, false, Bus::default()).unwrap()
     }
 
     fn header(value: &str) -> HeaderMap {

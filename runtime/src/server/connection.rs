@@ -1,11 +1,12 @@
 //! Connections: how many, for how long, and what of each.
 //!
 //! hyper has caps for heads and streams; the rest is here. A connection that sends no request head in time,
-//! takes no bytes of an answer for too long, or does nothing at all, is closed. What is read of a body is
-//! bounded where it is read.
+//! takes no bytes of an answer for too long, sends frames for nothing, or does nothing at all, is closed. What
+//! is read of a body is bounded where it is read.
 
 use std::io;
-use std::pin::Pin;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -17,17 +18,20 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 use super::body::MIN_RATE;
+use super::frames::{Frames, PREFACE};
+use super::observe::Routes;
 use super::places::{Counts, Shares, half};
+use super::streams::{Over, Streams};
 use super::{App, observe, proxies, router};
-use crate::config::Server;
+use crate::config;
 use crate::telemetry::Seldom;
 
 /// A connection says within this time which protocol it speaks; its heads have `server.timeout_keep_alive`.
@@ -49,10 +53,8 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Accepts until the end, then lets connections finish, for `drain` at most.
 pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
-    let (router, routes) = router::router(app.clone());
-    let routes = Arc::new(routes);
-    let builder = builder(&app.config.server);
-    let graceful = GracefulShutdown::new();
+    let ((router, routes), builder) = (router::router(app.clone()), builder(&app.config.server));
+    let server = Arc::new(Server { app: app.clone(), router, routes, builder });
     let most = Shares::new(app.config.websocket.max_connections).http;
     let places = Arc::new(Semaphore::new(most));
     let addresses = Counts::default();
@@ -83,8 +85,7 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
             }
         };
         let address = peer.ip().to_canonical();
-        // One address cannot keep all others out.
-        // A proxy of ours comes for many.
+        // One address cannot keep all others out; but a proxy of ours comes for many.
         let of_proxy = proxies::is_trusted(&app.config.server.trusted_proxies, address);
         let Some(counted) = addresses.count(address, if of_proxy { most } else { half(most) }) else {
             continue;
@@ -92,36 +93,89 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         let open = app.metrics.connection();
         // Small answers go at once; a socket that does not take the option works too.
         let _ = stream.set_nodelay(true);
-        let (app, router, routes, upgraded) =
-            (app.clone(), router.clone(), routes.clone(), Upgraded::default());
-        let stream = TokioIo::new(Guarded::new(stream, STALLED, upgraded.clone()));
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let (app, router, routes) = (app.clone(), router.clone(), routes.clone());
-            request.extensions_mut().insert(upgraded.clone());
-            async move {
-                let request = request.map(Body::new);
-                let answer = observe::answer(app, router, &routes, address, request);
-                Ok::<_, std::convert::Infallible>(answer.await)
-            }
-        });
-        let connection = builder.serve_connection_with_upgrades(stream, service).into_owned();
-        let connection = graceful.watch(connection);
+        let server = server.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %address, "a connection ended early");
+            match &server.app.tls {
+                None => server.serve(stream, address).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => server.serve(stream, address).await,
+                    // A client that speaks plain HTTP, often: its URL begins with http://.
+                    Err(error) => {
+                        tracing::debug!(%error, %address, "no TLS with this client; the server is https://")
+                    }
+                },
             }
             // Or it is no connection of HTTP any more, and has a place of another kind.
             drop((counted, place, open));
         });
     }
     drop(listener);
-    let done = async { tokio::join!(graceful.shutdown(), app.web_sockets.gone()) };
+    // Each connection has one.
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    let done = async { tokio::join!(places.acquire_many(all), app.web_sockets.gone()) };
     if tokio::time::timeout(drain, done).await.is_err() {
         tracing::warn!("connections were still open after {} s: closed", drain.as_secs());
     }
 }
 
-fn builder(config: &Server) -> Builder<TokioExecutor> {
+/// What every connection is served with.
+struct Server {
+    app: Arc<App>,
+    router: axum::Router,
+    routes: Routes,
+    builder: Builder<TokioExecutor>,
+}
+
+impl Server {
+    /// Serves one connection until its end.
+    async fn serve<S>(self: &Arc<Server>, stream: S, address: IpAddr)
+    where
+        S: Socket,
+    {
+        let (streams, upgraded) = (Streams::new(), Upgraded::default());
+        let service = {
+            let (server, streams, upgraded) = (self.clone(), streams.clone(), upgraded.clone());
+            service_fn(move |mut request: Request<Incoming>| {
+                let (server, stream) = (server.clone(), streams.begin(request.version()));
+                request.extensions_mut().insert(upgraded.clone());
+                async move {
+                    let (app, router) = (server.app.clone(), server.router.clone());
+                    let request = request.map(Body::new);
+                    let answer = observe::answer(app, router, &server.routes, address, request).await;
+                    Ok::<_, std::convert::Infallible>(stream.watch(answer))
+                }
+            })
+        };
+        let stream = TokioIo::new(Guarded::new(stream, STALLED, upgraded));
+        let mut connection = pin!(self.builder.serve_connection_with_upgrades(stream, service));
+        let mut ending = self.app.ending.clone();
+        let over = tokio::select! {
+            ended = connection.as_mut() => Err(ended),
+            over = streams.over() => Ok(Some(over)),
+            _ = ending.wait_for(|ending| *ending) => Ok(None),
+        };
+        let ended = match over {
+            Err(ended) => ended,
+            Ok(Some(Over::Untaken)) => {
+                tracing::debug!(%address, "a connection was closed: the client does not take an answer");
+                return;
+            }
+            Ok(over) => {
+                connection.as_mut().graceful_shutdown();
+                match over {
+                    // What is left has been handed over, and is not taken.
+                    Some(_) => tokio::time::timeout(STALLED, connection).await.unwrap_or(Ok(())),
+                    None => connection.await,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, %address, "a connection ended early");
+        }
+    }
+}
+
+fn builder(config: &config::Server) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -148,9 +202,6 @@ fn builder(config: &Server) -> Builder<TokioExecutor> {
     }
 }
 
-/// Bytes by which a connection has shown which protocol it speaks: the preface of HTTP/2.
-const PREFACE: usize = 24;
-
 /// Whether what a connection carries is to be something else than HTTP; clones are the same connection's. It
 /// is in the extensions of each request.
 #[derive(Clone, Default)]
@@ -163,11 +214,29 @@ impl Upgraded {
     }
 }
 
+/// What bytes go over, with TLS or without.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// What is below.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 /// A stream whose writes fail when the other side takes them so slowly that it is [`STALLED`] behind, and
-/// whose reads fail when it does not say within [`HEAD`] which protocol it speaks: hyper waits for that
-/// without end.
-struct Guarded {
-    stream: TcpStream,
+/// whose reads fail when it does not say within [`HEAD`] which protocol it speaks, for which hyper waits
+/// without end, or sends too many [`Frames`] for nothing.
+struct Guarded<S> {
+    stream: S,
     patience: Duration,
     /// The wait for the other side, and since when.
     stalled: Option<(Pin<Box<Sleep>>, Instant)>,
@@ -175,19 +244,21 @@ struct Guarded {
     behind: Duration,
     /// Until then it is to begin, and how much of that was read.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
+    frames: Frames,
     upgraded: Upgraded,
     /// Whether that is known here.
     was_upgraded: bool,
 }
 
-impl Guarded {
-    fn new(stream: TcpStream, patience: Duration, upgraded: Upgraded) -> Guarded {
+impl<S: Socket> Guarded<S> {
+    fn new(stream: S, patience: Duration, upgraded: Upgraded) -> Guarded<S> {
         Guarded {
             stream,
             patience,
             stalled: None,
             behind: Duration::ZERO,
             opening: Some((Box::pin(sleep(HEAD)), 0)),
+            frames: Frames::new(),
             upgraded,
             was_upgraded: false,
         }
@@ -201,17 +272,21 @@ impl Guarded {
             if !self.was_upgraded && self.upgraded.0.load(Ordering::Relaxed) {
                 self.was_upgraded = true;
                 // Where it does not take the option, it is only more patient than it should be.
-                let _ = SockRef::from(&self.stream).set_send_buffer_size(UPGRADED_SEND_BUFFER);
+                let _ = SockRef::from(self.stream.tcp()).set_send_buffer_size(UPGRADED_SEND_BUFFER);
             }
             if self.was_upgraded {
                 self.behind = Duration::ZERO;
             }
+            let bytes = *result.as_ref().unwrap_or(&0);
+            self.frames.wrote(bytes);
             if !self.behind.is_zero() {
-                let worth = *result.as_ref().unwrap_or(&0) as f64 / MIN_RATE as f64;
+                let worth = bytes as f64 / MIN_RATE as f64;
                 self.behind = self.behind.saturating_sub(Duration::from_secs_f64(worth));
             }
             // What is answered has begun.
-            self.opening = None;
+            if bytes > 0 {
+                self.opening = None;
+            }
             return written;
         }
         let patience = self.patience.saturating_sub(self.behind);
@@ -221,7 +296,7 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl<S: Socket> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -229,13 +304,19 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.frames.read(buf.filled().get(before..).unwrap_or_default()) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "too many frames for nothing",
+            )));
+        }
         if let Some((due, seen)) = &mut self.opening {
             if read.is_pending() {
                 ready!(due.as_mut().poll(cx));
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client says nothing")));
             }
             *seen += buf.filled().len() - before;
-            if *seen >= PREFACE {
+            if *seen >= PREFACE.len() {
                 self.opening = None;
             }
         }
@@ -243,7 +324,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl<S: Socket> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch(cx, written)
@@ -263,7 +344,9 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS has a buffer: what is taken into it waits here for the other side.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed.map_ok(|()| 0)).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

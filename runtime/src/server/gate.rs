@@ -8,18 +8,17 @@ use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
-use tower_service::Service;
 
 use super::access_log::Asked;
 use super::caller::{Address, Caller};
 use super::problem::{Problem, Result};
 use super::query::Query;
-use super::{App, proxies, sessions, websocket};
+use super::{App, encoding, etag, proxies, sessions, websocket};
 
 /// Answers one request that came from `peer`, for a path of `route`.
 pub async fn answer(
     app: Arc<App>,
-    mut router: axum::Router,
+    router: axum::Router,
     route: &'static str,
     peer: IpAddr,
     request: Request<Body>,
@@ -30,8 +29,11 @@ pub async fn answer(
     let admitted = admit(&app, &mut head, address).await;
     asked.by(head.extensions.get());
     let mut response = match admitted {
-        // A router never fails, and is always ready.
-        Ok(()) => router.call(Request::from_parts(head, body)).await.unwrap_or_else(|never| match never {}),
+        Ok(()) => {
+            let request = Request::from_parts(head, body);
+            let known = etag::Asked::by(&request);
+            known.answer(encoding::answer(router, &app.compressors, request).await)
+        }
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
@@ -138,7 +140,12 @@ fn same_origin(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<()> {
         None => Ok(()),
         Some(origin) => {
             let origin = origin.to_str().unwrap_or_default();
-            let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            let https = origin.strip_prefix("https://");
+            let site = match app.scheme() {
+                "https" => https,
+                // A proxy may speak TLS for us.
+                _ => https.or_else(|| origin.strip_prefix("http://")),
+            };
             match site == Some(host) {
                 true => Ok(()),
                 false => Err(refused("the request comes from a page of another origin")),

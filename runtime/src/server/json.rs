@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::{Problem, Result};
-use super::reply;
+use super::{etag, reply};
 
 /// Reads a `T` from JSON text.
 ///
@@ -111,8 +111,10 @@ pub fn answer_in(
 ) -> Response<Body> {
     match serde_json::to_vec(body) {
         Ok(body) => {
+            let tag = (status == StatusCode::OK).then(|| etag::of(&body)).flatten();
             let mut response = Response::new(reply::body(body, place));
             *response.status_mut() = status;
+            response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }

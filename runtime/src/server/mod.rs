@@ -1,8 +1,9 @@
 //! HTTP: hyper serves connections, axum finds the handler, everything else is ours.
 //!
 //! ```text
-//! listener ─ connection (caps, timeouts) ─ gate (origin, credentials) ─ router ─ handlers/<group>.rs
-//!                                                      bus ─ feed (channels) ─ events, websocket ┘
+//! listener ─ tls ─ connection (caps, timeouts) ─ observe (figures) ─ gate (origin, credentials, rates, log) ─ etag ─
+//!   encoding ─ router ─ handlers/<group>.rs
+//!                bus ─ feed (channels) ─ events, websocket ┘
 //! ```
 
 mod access_log;
@@ -11,8 +12,11 @@ mod auth;
 mod body;
 mod caller;
 mod connection;
+mod encoding;
+mod etag;
 mod feed;
 mod figures;
+mod frames;
 mod gate;
 mod handlers;
 mod health;
@@ -30,7 +34,9 @@ mod reply;
 mod router;
 mod secrets;
 mod sessions;
+mod streams;
 mod submission;
+mod tls;
 mod trend;
 mod websocket;
 
@@ -44,6 +50,7 @@ use tokio::sync::watch;
 pub use attestation::{Attestation, Proof, Report, Verdict};
 pub use auth::{Auth, credentials};
 pub use body::Bodies;
+pub use encoding::Compressors;
 pub use feed::Feed;
 pub use figures::tell;
 pub use handlers::TaskList;
@@ -53,6 +60,7 @@ pub use problem::Problem;
 pub use query::duration as parse_duration;
 pub use rate_limit::RateLimit;
 pub use submission::is_name;
+pub use tls::{Tls, check as check_tls, refused as certificate_refused};
 pub use websocket::WebSockets;
 
 use crate::cache::{Answers, Cache, Figures};
@@ -99,6 +107,10 @@ pub struct App {
     pub task_list: Arc<Answers<Query, TaskList>>,
     /// Everything that is kept in memory and could be made again.
     pub caches: Arc<[Arc<dyn Cache>]>,
+    /// Room for what compresses answers.
+    pub compressors: Compressors,
+    /// What TLS is spoken with, if it is.
+    pub tls: Option<Arc<Tls>>,
     /// True once the server is ending: streams end, new connections are not taken.
     pub ending: watch::Receiver<bool>,
 }
@@ -107,6 +119,11 @@ impl App {
     /// How the caches do.
     pub fn cache_figures(&self) -> Vec<Figures> {
         self.caches.iter().map(|cache| cache.figures()).collect()
+    }
+
+    /// How URLs of this server begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 

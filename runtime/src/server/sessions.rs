@@ -29,15 +29,18 @@ const MAX_SESSIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// The browsers that are signed in.
 pub struct Sessions {
     cookie: String,
+    /// Whether browsers are to send the cookie over TLS alone.
+    secure: bool,
     tickets: Secrets<()>,
     sessions: Secrets<()>,
 }
 
 impl Sessions {
-    /// Those of the server on `port`: none.
-    pub fn new(port: u16) -> Sessions {
+    /// Those of the server on `port`, which speaks TLS or not: none.
+    pub fn new(port: u16, secure: bool) -> Sessions {
         Sessions {
             cookie: format!("{NAME}{port}"),
+            secure,
             tickets: Secrets::new(MAX_SESSIONS, TICKET),
             sessions: Secrets::new(MAX_SESSIONS, SESSION),
         }
@@ -83,7 +86,8 @@ impl Sessions {
     }
 
     fn set_cookie(&self, secret: &str, seconds: u64) -> String {
-        format!("{}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}", self.cookie)
+        let secure = if self.secure { " Secure;" } else { "" };
+        format!("{}={secret}; HttpOnly;{secure} SameSite=Strict; Path=/; Max-Age={seconds}", self.cookie)
     }
 
     /// Of every cookie with our name.
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_ticket_signs_in_once() {
-        let sessions = Sessions::new(8000);
+        let sessions = Sessions::new(8000, false);
         let ticket = ticket(&sessions);
         let cookie = sessions.redeem(&ticket).unwrap().unwrap();
         assert!(cookie.contains("; HttpOnly; SameSite=Strict;"), "{cookie}");
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn nothing_else_signs_in() {
-        let sessions = Sessions::new(8000);
+        let sessions = Sessions::new(8000, false);
         let ticket = ticket(&sessions);
         assert_eq!(sessions.redeem("").unwrap(), None);
         assert!(!sessions.admit(&with(&format!("{}={ticket}", sessions.cookie))), "a ticket is no session");

@@ -7,11 +7,13 @@ use anyhow::anyhow;
 use reqwest::{Method, Response, Url};
 use serde::de::DeserializeOwned;
 
+use super::super::Failed;
+use super::super::serving_file::{self, Running};
 use super::super::settings::{self, Global};
-use super::super::{Failed, serving_file};
 use super::credentials::{self, Secret, Server};
 use super::error::{Error, Problem};
 use super::table::shown;
+use super::trust;
 use crate::config::Credentials;
 
 /// Where a server is, where nobody says another place.
@@ -32,6 +34,11 @@ pub struct ServerArgs {
     /// A file like DATA_DIR/credentials.json, to be sent to this server wherever it is
     #[arg(long, global = true, value_name = "FILE")]
     credentials: Option<PathBuf>,
+
+    /// Certificates in PEM to know an https server by, its own or its issuer's [default: of the server that runs
+    /// on the data directory its own, else the system's]
+    #[arg(long, global = true, value_name = "FILE")]
+    cacert: Option<PathBuf>,
 }
 
 /// What is known without being said: of the data directory, and of the environment.
@@ -89,11 +96,12 @@ impl Connection {
     pub fn find(args: &ServerArgs, here: &Here) -> Result<Connection, Failed> {
         let Here { data_dir, url, secret } = here;
         let running = serving_file::running(data_dir);
-        let (url, server) = match (args.server.as_ref().or(url.as_ref()), running) {
-            (Some(given), Some(running)) if is_same(given, &running) => (running, Server::OfDataDir),
-            (Some(given), _) => (given.clone(), Server::Given),
-            (None, Some(running)) => (running, Server::OfDataDir),
-            (None, None) => (DEFAULT_URL.to_owned(), Server::Default),
+        let of_data_dir = |Running { url, cacert }| (url, Server::OfDataDir, cacert);
+        let (url, server, own) = match (args.server.as_ref().or(url.as_ref()), running) {
+            (Some(given), Some(running)) if is_same(given, &running.url) => of_data_dir(running),
+            (Some(given), _) => (given.clone(), Server::Given, None),
+            (None, Some(running)) => of_data_dir(running),
+            (None, None) => (DEFAULT_URL.to_owned(), Server::Default, None),
         };
         let mut base = parse(&url).map_err(Failed::usage)?;
         let file = args.credentials.as_deref();
@@ -101,7 +109,10 @@ impl Connection {
         // They go into a header, and never into a message.
         let _ = base.set_username("");
         let _ = base.set_password(None);
+        let trusted = args.cacert.as_ref().or(own.as_ref()).map(PathBuf::as_path);
+        let tls = trust::settings(trusted, base.scheme() == "https").map_err(Failed::usage)?;
         let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .user_agent(concat!("omnimind/", env!("CARGO_PKG_VERSION")))
             // A proxy or another place would get the password.
             .no_proxy()
@@ -140,6 +151,7 @@ impl Connection {
             global.places().map(|(name, place)| (name, place.to_string_lossy().into_owned())).collect();
         // A password in it is for whoever typed it.
         flags.extend(args.server.as_ref().map(|_| ("--server", connection.url().to_owned())));
+        flags.extend(args.cacert.iter().map(|file| ("--cacert", file.display().to_string())));
         flags.extend(args.credentials.iter().map(|file| ("--credentials", file.display().to_string())));
         connection.flags = flags.iter().map(|(name, value)| format!(" {name} {}", quoted(value))).collect();
         Ok(connection)
@@ -240,6 +252,13 @@ impl Connection {
             cause = inner;
         }
         let why = if error.is_timeout() { "it takes too long".to_owned() } else { cause.to_string() };
+        let unknown = ["UnknownIssuer", "CaUsedAsEndEntity"].iter().any(|what| why.contains(what));
+        let why = match unknown {
+            true => {
+                format!("{why}: it is signed by nobody that is known here; --cacert FILE names whom to trust")
+            }
+            false => why,
+        };
         Error::Unreachable { url: self.url().to_owned(), why, connected: !error.is_connect() }
     }
 
@@ -275,9 +294,8 @@ fn parse(text: &str) -> anyhow::Result<Url> {
     let wrong = |why: &str| anyhow!("--server: {why}; a server's URL is like http://127.0.0.1:8000");
     let mut url: Url = whole.parse().map_err(|error| wrong(&format!("{error}")))?;
     match url.scheme() {
-        "http" => {}
-        "https" => return Err(wrong("this release speaks no TLS")),
-        _ => return Err(wrong("it does not begin with http://")),
+        "http" | "https" => {}
+        _ => return Err(wrong("it does not begin with http:// or https://")),
     }
     url.set_query(None);
     url.set_fragment(None);
@@ -323,10 +341,11 @@ mod tests {
             ("127.0.0.1:9000", "http://127.0.0.1:9000/"),
             ("http://host/path/?q#f", "http://host/path/"),
             ("localhost", "http://localhost/"),
+            ("https://host:8443", "https://host:8443/"),
         ] {
             assert_eq!(parse(given).unwrap().as_str(), url, "{given}");
         }
-        for wrong in ["", "https://host", "ftp://host", "http://", "http://me:secret@:80"] {
+        for wrong in ["", "ftp://host", "http://", "http://me:secret@:80"] {
             let said = parse(wrong).unwrap_err().to_string();
             assert!(said.contains("http://127.0.0.1:8000") && !said.contains("secret"), "{wrong}: {said}");
         }

@@ -23,6 +23,7 @@ mod submit;
 pub mod table;
 pub mod task;
 pub mod token;
+mod trust;
 mod wait;
 
 use super::{Exit, Failed};

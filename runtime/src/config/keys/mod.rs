@@ -11,6 +11,7 @@ mod server;
 mod store;
 mod websocket;
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use tracing::level_filters::LevelFilter;
@@ -181,6 +182,10 @@ impl Value {
 
     fn word(&self) -> &str {
         if let Value::Text(text) = self { text } else { "" }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        if let Value::Text(path) = self { Some(PathBuf::from(path)) } else { None }
     }
 
     fn level(&self) -> LevelFilter {

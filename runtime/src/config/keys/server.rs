@@ -81,6 +81,22 @@ pub(super) fn keys() -> Vec<Key> {
         ),
         Key::new(
             Omnimind,
+            "server.tls.cert",
+            Kind::Path,
+            "null",
+            "The certificate for TLS, those of its issuers behind it, in PEM; with server.tls.key, or null: no TLS",
+            |c, v| c.server.tls.cert = v.path(),
+        ),
+        Key::new(
+            Omnimind,
+            "server.tls.key",
+            Kind::Path,
+            "null",
+            "The certificate's private key, in PEM, unencrypted; others must not be able to read it",
+            |c, v| c.server.tls.key = v.path(),
+        ),
+        Key::new(
+            Omnimind,
             "data_dir",
             Kind::Path,
             "null",
@@ -97,12 +113,7 @@ pub(super) fn keys() -> Vec<Key> {
             Kind::Path,
             "null",
             "Where python-run.wasm and js-run.wasm are; null is beside the binary",
-            |c, v| {
-                c.interpreters = match v {
-                    Value::Text(dir) => Some(PathBuf::from(dir)),
-                    _ => None,
-                };
-            },
+            |c, v| c.interpreters = v.path(),
         ),
         Key::new(
             Omnimind,

@@ -158,14 +158,18 @@ fn the_pacer_runs_once_for_a_cap() {
 /// Turns that each of these guests has when there are `all` of them, one after the other.
 fn shared_out(slots: &Slots, guests: &mut [Turns], all: usize) -> Vec<usize> {
     let mut had = vec![0; guests.len()];
-    guests.iter_mut().for_each(|guest| drop(poll(guest)));
+    for guest in &mut *guests {
+        poll(guest);
+    }
     for _ in 0..all {
         let holder = guests.iter().position(holds).expect("one of them");
         had[holder] += 1;
         // Time passes as it would.
         slots.state().made -= QUANTUM;
         guests[holder].after_slice(QUANTUM, true);
-        guests.iter_mut().for_each(|guest| drop(poll(guest)));
+        for guest in &mut *guests {
+        poll(guest);
+    }
     }
     had
 }

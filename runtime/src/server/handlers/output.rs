@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderValue, Request, Response};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
+use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,6 +16,7 @@ use super::tasks::{place, task};
 use crate::limits::Budget;
 use crate::server::App;
 use crate::server::caller::Caller;
+use crate::server::etag;
 use crate::server::heavy::heavy;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
@@ -40,6 +41,7 @@ pub async fn output(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Segment(id): Segment,
+    headers: HeaderMap,
 ) -> Result<Response<Body>> {
     let task = task(&app, caller.tenant(), &id).await?;
     if task.state.status != Status::Completed {
@@ -48,6 +50,11 @@ pub async fn output(
     }
     if task.state.output_removed {
         return Err(removed());
+    }
+    // An output never changes: who has it is told before it is read.
+    let tag = etag::named(task.id);
+    if let Some(tag) = tag.as_ref().filter(|tag| etag::has(&headers, tag)) {
+        return Ok(etag::not_modified(tag.clone()));
     }
     let place = place(&app, &task)?;
     // It may have gone this moment.
@@ -58,7 +65,9 @@ pub async fn output(
             Ok(_) => "text/plain; charset=utf-8",
             Err(_) => "application/octet-stream",
         };
-        raw(output.to_vec(), media_type, place)
+        let mut response = raw(output.to_vec(), media_type, place);
+        response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
+        response
     }))
 }
 
