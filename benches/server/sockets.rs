@@ -180,8 +180,9 @@ fn messages(mut bytes: &[u8], counts: bool, heard: &mut Heard) -> usize {
     loop {
         let (start, length) = match bytes {
             [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
-            [_, length @ 0..126, ..] => (2, usize::from(*length)),
-            [_, 127.., ..] => panic!("a message of 64 KiB"),
+            [_, 126, ..] => return bytes.len(),
+            [_, length, ..] if *length < 126 => (2, usize::from(*length)),
+            [_, _, ..] => panic!("a message of 64 KiB"),
             _ => return bytes.len(),
         };
         let Some(payload) = bytes.get(start..start + length) else { return bytes.len() };

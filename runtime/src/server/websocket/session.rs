@@ -239,6 +239,8 @@ where
     /// Says the end, and takes what is still on its way: a reset would overtake what was said.
     async fn close(mut self, end: End) {
         let closing = async {
+            // Nothing follows a close, not even the answer to a ping.
+            let _ = self.socket.flush().await;
             let said = match end {
                 // The answer to the client's own.
                 End::Gone => self.socket.flush().await,
