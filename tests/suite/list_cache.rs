@@ -51,7 +51,7 @@ fn the_list_is_kept_and_a_client_that_has_it_is_told_so() {
     assert_eq!(list.headers.get("content-type").map(String::as_str), Some("application/json"));
     assert_eq!(hits(&server), (0, 1));
     let tag = etag(&list);
-    assert_eq!(etag(&fresh(&server, "/")), tag);
+    assert_eq!(etag(&server.get("/tasks/")), tag);
     assert_eq!(hits(&server), (1, 1));
     let ask = |tag: &str| server.request("GET", "/tasks").header("If-None-Match", tag).send();
     for known in [tag.as_str(), "*", &format!("\"other\", {tag}")] {
@@ -88,7 +88,7 @@ fn every_change_is_in_the_next_list() {
         (server.push("hostile/sleep"), server.push("hostile/progress"), server.push("hostile/echo"));
     let seen = |id: &str, status: &str| {
         for query in ["", "?limit=1000", &format!("?status={status}")] {
-            let list = fresh(&server, query).json();
+            let list = server.get(&format!("/tasks{query}")).json();
             let tasks = list["tasks"].as_array().expect("tasks");
             let task =
                 tasks.iter().find(|task| task["task_id"] == id).unwrap_or_else(|| panic!("{query}: {list}"));
@@ -239,8 +239,15 @@ fn caches_are_listed_and_emptied() {
     assert_eq!(cache(&server, "task_list")["entries"], 0);
     server.delete("/api/cache/nothing").problem(404, "not_found");
     server.request("DELETE", "/api/cache/").anonymous().send().problem(401, "unauthorized");
-    fresh(&server, "");
+    assert_eq!(server.delete("/api/cache/").json()["cleared"].as_array().map(Vec::len), Some(3));
+    assert_eq!(cache(&server, "linked_components")["entries"], 0);
+    assert_eq!(server.run(&json!({"component": echo, "input": 9}))["result"], 9);
+}
 
+#[test]
+fn the_command_line_lists_and_empties_them() {
+    let server = Server::start();
+    fresh(&server, "");
     let omnimind = |arguments: &[&str]| {
         let mut command = Command::new(binary());
         command
@@ -261,8 +268,6 @@ fn caches_are_listed_and_emptied() {
     assert_eq!(omnimind(&["clear", "nothing"]).0, Some(8));
     let (code, text) = omnimind(&["clear"]);
     assert_eq!((code, text.lines().count()), (Some(0), 3), "{text}");
-    assert_eq!(cache(&server, "linked_components")["entries"], 0);
-    assert_eq!(server.run(&json!({"component": echo, "input": 9}))["result"], 9);
 }
 
 #[test]
