@@ -136,8 +136,6 @@ fn who_has_an_answer_does_not_get_it_again() {
     server.push("primes");
     let after = server.request("GET", "/api/components/").header("If-None-Match", &before.headers["etag"]);
     assert_eq!(after.send().status, 200);
-    let head = server.request("HEAD", &output).send();
-    assert_eq!(head.headers["etag"], server.get(&output).headers["etag"]);
     // Nobody sees what is not his, whatever he has.
     let anonymous = server.request("GET", &output).anonymous().header("If-None-Match", "*").send();
     anonymous.problem(401, "unauthorized");
