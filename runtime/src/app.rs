@@ -89,7 +89,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     // The address first: it is what is most often taken.
     let address = SocketAddr::new(config.server.host, config.server.port);
     let listener = runtime
-        .block_on(server::listen(address))
+        .block_on(async { server::listen(address) })
         .with_context(|| format!("cannot listen on {address}: choose another with --host and --port"))?;
     let address = listener.local_addr()?;
 

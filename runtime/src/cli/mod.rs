@@ -150,8 +150,6 @@ impl Failed {
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    // What reqwest and the server speak TLS with, should they.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| client::explained(error).exit());
     let result = match command {
         // Before anything else: the worker gives up its rights first thing.

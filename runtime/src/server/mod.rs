@@ -44,7 +44,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 pub use attestation::{Attestation, Proof, Report, Verdict};
@@ -127,12 +127,19 @@ impl App {
     }
 }
 
+/// Connections that the kernel keeps until they are accepted: as many come at once when a server comes back.
+const BACKLOG: u32 = 2048;
+
 /// A listener on the configured address.
 ///
 /// # Errors
 /// The address is not free, or not ours.
-pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of an earlier process that the kernel still winds up keep nobody from listening.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `app`'s end has come and every connection is done, `drain` at most after that.

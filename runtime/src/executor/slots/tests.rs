@@ -168,8 +168,8 @@ fn shared_out(slots: &Slots, guests: &mut [Turns], all: usize) -> Vec<usize> {
         slots.state().made -= QUANTUM;
         guests[holder].after_slice(QUANTUM, true);
         for guest in &mut *guests {
-        poll(guest);
-    }
+            poll(guest);
+        }
     }
     had
 }
