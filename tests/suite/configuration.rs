@@ -174,7 +174,7 @@ fn a_bad_file_stops_every_command_that_reads_it() {
     let dir = files(&[("omnimind.yaml", "mode: dev\n\nserver:\n  prot: 1\n  port: many\n")]);
     let component = guest_path("hostile/echo");
     let mistakes = "error: the configuration has 2 mistakes\n  ./omnimind.yaml:4: server.prot: no such key in this \
-        release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2, tls\n  \
+        release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2, limit_concurrency, trusted_proxies, tls_proxy, tls\n  \
         ./omnimind.yaml:5: server.port: `many` is not allowed; it is a number from 0 to 65535\n";
     for arguments in [
         &["serve", "--config", ".", "--data-dir", "data"][..],

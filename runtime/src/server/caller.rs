@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 
 use super::problem::{Problem, Result};
 use crate::task::Grants;
-use crate::tenants::{DEFAULT_TENANT, Token};
+use crate::tenants::{DEFAULT_TENANT, Token, Tokens};
 
 /// Where a request comes from. The gate puts it into the request's extensions too.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,14 @@ impl Caller {
     /// What tasks of theirs may use at most, if their token says.
     pub fn grants(&self) -> Option<&Grants> {
         self.token().and_then(|token| token.grants.as_ref())
+    }
+
+    /// Waits until they may not come in any more, as with a token that is revoked.
+    pub async fn gone(&self, tokens: &Tokens) {
+        match self.token() {
+            Some(token) => tokens.gone(token).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether the machine is theirs to look at and to change, not only what they submitted.

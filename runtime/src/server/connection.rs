@@ -146,7 +146,7 @@ impl Server {
                 }
             })
         };
-        let stream = TokioIo::new(Guarded::new(stream, STALLED, upgraded));
+        let stream = TokioIo::new(Guarded::new(stream, STALLED, upgraded, self.app.config.server.http2));
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(stream, service));
         let mut ending = self.app.ending.clone();
         let over = tokio::select! {
@@ -196,10 +196,7 @@ fn builder(config: &config::Server) -> Builder<TokioExecutor> {
         .initial_connection_window_size(1 << 20)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    match config.http2 {
-        true => builder,
-        false => builder.http1_only(),
-    }
+    builder
 }
 
 /// Whether what a connection carries is to be something else than HTTP; clones are the same connection's. It
@@ -245,13 +242,15 @@ struct Guarded<S> {
     /// Until then it is to begin, and how much of that was read.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
     frames: Frames,
+    /// Whether HTTP/2 is spoken: where connections can be upgraded, hyper speaks it without being asked.
+    http2: bool,
     upgraded: Upgraded,
     /// Whether that is known here.
     was_upgraded: bool,
 }
 
 impl<S: Socket> Guarded<S> {
-    fn new(stream: S, patience: Duration, upgraded: Upgraded) -> Guarded<S> {
+    fn new(stream: S, patience: Duration, upgraded: Upgraded, http2: bool) -> Guarded<S> {
         Guarded {
             stream,
             patience,
@@ -259,6 +258,7 @@ impl<S: Socket> Guarded<S> {
             behind: Duration::ZERO,
             opening: Some((Box::pin(sleep(HEAD)), 0)),
             frames: Frames::new(),
+            http2,
             upgraded,
             was_upgraded: false,
         }
@@ -309,6 +309,9 @@ impl<S: Socket> AsyncRead for Guarded<S> {
                 io::ErrorKind::InvalidData,
                 "too many frames for nothing",
             )));
+        }
+        if self.frames.is_http2() && !self.http2 {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP/2 is turned off")));
         }
         if let Some((due, seen)) = &mut self.opening {
             if read.is_pending() {
@@ -380,7 +383,7 @@ mod tests {
         if upgraded {
             state.is_to_be();
         }
-        let mut guarded = Guarded::new(ours.unwrap(), Duration::from_millis(600), state);
+        let mut guarded = Guarded::new(ours.unwrap(), Duration::from_millis(600), state, true);
         guarded.write_all(b"it begins").await.unwrap();
         // So that it is seen soon that something was taken.
         SockRef::from(&guarded.stream).set_send_buffer_size(4096).unwrap();

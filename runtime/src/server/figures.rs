@@ -10,11 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::App;
 use super::health::Overall;
+use crate::cache;
 use crate::events::Bus;
 use crate::limits::Thresholds;
 use crate::metrics::{Family, Figures, Kind, PRECISION_PERCENT};
 use crate::protection::{IoScope, Level, Reading, Sample};
 use crate::task::timestamp;
+use crate::telemetry;
 
 /// Time between two events of figures.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -50,6 +52,9 @@ pub fn all(app: &App) -> Value {
         "requests": app.metrics.requests(),
         "tasks": tasks,
         "machine": machine(app),
+        "caches": app.cache_figures(),
+        "log": {"dropped_lines": telemetry::dropped()},
+        "websockets": {"open": app.web_sockets.open()},
     })
 }
 
@@ -138,6 +143,7 @@ pub fn families(app: &App) -> Vec<Family> {
     let last = app.guard.last();
     let mode = app.modes.mode();
     let mut families = server(app);
+    families.extend(caches(app));
     families.push(Family::by(
         Kind::Counter,
         "omnimind_protection_decisions_total",
@@ -205,10 +211,42 @@ fn server(app: &App) -> Vec<Family> {
             "check",
             checks,
         ),
+        gauge("omnimind_websockets_open", "WebSockets.", Some(app.web_sockets.open() as f64)),
+        Family::one(
+            Kind::Counter,
+            "omnimind_log_dropped_lines_total",
+            "Lines of the log that were dropped: its buffer was full, or they could not be written.",
+            Some(telemetry::dropped() as f64),
+        ),
+        gauge(
+            "omnimind_requests_at_work",
+            "Requests that limit_concurrency counts.",
+            Some(app.active.now() as f64),
+        ),
         gauge("omnimind_tasks_active", "Tasks that have a place.", Some(load.running as f64)),
         gauge("omnimind_tasks_pending", "Tasks that wait.", Some(load.pending as f64)),
         gauge("omnimind_tasks_places", "Tasks that may have a place.", Some(load.places as f64)),
         gauge("omnimind_tasks_pending_limit", "Tasks that may wait.", Some(load.max_pending as f64)),
+    ]
+}
+
+fn caches(app: &App) -> Vec<Family> {
+    let figures = app.cache_figures();
+    let by = |kind, name, help, value: fn(&cache::Figures) -> Option<f64>| {
+        let values = figures.iter().filter_map(|cache| Some((cache.name, value(cache)?)));
+        Family::by(kind, name, help, "cache", values)
+    };
+    vec![
+        by(Kind::Gauge, "omnimind_cache_entries", "What a cache keeps.", |cache| Some(cache.entries as f64)),
+        by(Kind::Gauge, "omnimind_cache_bytes", "Bytes of that, where they are known.", |cache| {
+            cache.bytes.map(|bytes| bytes as f64)
+        }),
+        by(Kind::Counter, "omnimind_cache_hits_total", "What was asked for and was there.", |cache| {
+            Some(cache.hits as f64)
+        }),
+        by(Kind::Counter, "omnimind_cache_misses_total", "What was asked for and was not there.", |cache| {
+            Some(cache.misses as f64)
+        }),
     ]
 }
 

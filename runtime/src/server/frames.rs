@@ -55,6 +55,11 @@ impl Frames {
         Frames { place: Place::Preface(0), left: BURST, refilled: Instant::now(), written: 0 }
     }
 
+    /// Whether the client has begun to speak HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.place, Place::Head(..) | Place::Payload(_))
+    }
+
     /// Bytes that were written to the client.
     pub fn wrote(&mut self, bytes: usize) {
         if matches!(self.place, Place::Elsewhere) {

@@ -111,7 +111,7 @@ pub fn answer_in(
 ) -> Response<Body> {
     match serde_json::to_vec(body) {
         Ok(body) => {
-            let tag = (status == StatusCode::OK).then(|| etag::of(&body)).flatten();
+            let tag = (status == StatusCode::OK).then(|| etag::of_small(&body)).flatten();
             let mut response = Response::new(reply::body(body, place));
             *response.status_mut() = status;
             response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));

@@ -11,10 +11,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use token::{Invalid, New, Token, is_tenant};
 pub use verifier::Busy;
@@ -31,6 +33,9 @@ const MAX_TOKENS: usize = 1000;
 /// All of the places and slots, in percent.
 pub const WHOLE: u8 = 100;
 
+/// Time between two looks at whether a token has expired.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// The file in the data directory.
 const FILE: &str = "tokens.json";
 
@@ -41,6 +46,8 @@ pub struct Tokens {
     tokens: RwLock<HashMap<String, Arc<Token>>>,
     /// Held over every change of the file.
     changing: Mutex<()>,
+    /// Tells whenever one was revoked.
+    revoked: watch::Sender<()>,
     verifier: Verifier,
 }
 
@@ -100,7 +107,7 @@ impl Tokens {
         let tokens = kept.into_iter().chain(configured.iter().cloned());
         let tokens = tokens.map(|token| (token.id.clone(), Arc::new(token))).collect();
         let (tokens, verifier) = (RwLock::new(tokens), Verifier::new()?);
-        Ok(Tokens { path, tokens, changing: Mutex::default(), verifier })
+        Ok(Tokens { path, tokens, changing: Mutex::default(), revoked: watch::Sender::new(()), verifier })
     }
 
     /// Makes a token; the second is the secret, which is not kept.
@@ -133,6 +140,7 @@ impl Tokens {
         let after = self.tokens().values().filter(|token| token.id != id).cloned().collect();
         self.write(after)?;
         self.tokens_mut().remove(id);
+        self.revoked.send_replace(());
         Ok(token)
     }
 
@@ -152,6 +160,21 @@ impl Tokens {
         let hash = token.as_ref().map(|token| token.hash.clone());
         let known = self.verifier.verify(presented, hash).await?;
         Ok(token.filter(|token| known && token.is_good(Timestamp::now())))
+    }
+
+    /// Waits until nobody may come in with `token` any more.
+    pub async fn gone(&self, token: &Token) {
+        let mut revoked = self.revoked.subscribe();
+        loop {
+            let is_there = self.tokens().contains_key(&token.id);
+            let left = token.expires_at.map(|until| until.duration_since(Timestamp::now()));
+            if !is_there || left.is_some_and(|left| !left.is_positive()) {
+                return;
+            }
+            // The clock that it expires by may be put forward.
+            let left = left.map_or(LOOK_AGAIN, |left| left.unsigned_abs().min(LOOK_AGAIN));
+            let _ = tokio::time::timeout(left, revoked.changed()).await;
+        }
     }
 
     /// Whether `presented` was found to be good a moment ago: to look again costs nothing.
@@ -221,7 +244,11 @@ mod tests {
             assert!(again.verify(wrong).await.unwrap().is_none(), "{wrong}");
         }
         assert!(matches!(again.revoke("nobody"), Err(Error::Unknown(_))));
+        let gone = again.gone(&token);
+        let mut gone = std::pin::pin!(gone);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut gone).await.is_err());
         again.revoke(&token.id).unwrap();
+        gone.await;
         assert!(again.verify(&secret).await.unwrap().is_none(), "remembered or not");
         assert!(Tokens::open(&dir, &[]).unwrap().verify(&secret).await.unwrap().is_none());
         fs::remove_dir_all(dir).unwrap();
@@ -236,6 +263,8 @@ mod tests {
         let past = Token { expires_at: Some("2020-01-01T00:00:00Z".parse().unwrap()), ..(*token).clone() };
         tokens.tokens_mut().insert(token.id.clone(), Arc::new(past));
         assert!(tokens.verify(&secret).await.unwrap().is_none());
+        let past = tokens.tokens().get(&token.id).unwrap().clone();
+        tokens.gone(&past).await;
         let exchanged = Token { hash: other.hash.clone(), ..(*token).clone() };
         tokens.tokens_mut().insert(token.id.clone(), Arc::new(exchanged));
         assert!(tokens.verify(&secret).await.unwrap().is_none(), "what is remembered is for one hash");

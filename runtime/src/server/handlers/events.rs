@@ -12,7 +12,7 @@ use axum::http::{HeaderValue, Request, Response};
 use bytes::Bytes;
 use http_body_util::channel::{Channel as BodyChannel, Sender};
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 
 use crate::server::App;
 use crate::server::caller::Caller;
@@ -58,9 +58,9 @@ impl Out {
     }
 }
 
-/// A response of server-sent events that `write` sends, until it returns, the client goes, or the server
-/// ends.
-pub fn stream<F>(mut ending: watch::Receiver<bool>, write: impl FnOnce(Out) -> F) -> Response<Body>
+/// A response of server-sent events for `caller` that `write` sends, until it returns, they go, may not come in any
+/// more, or the server ends.
+pub fn stream<F>(app: Arc<App>, caller: Caller, write: impl FnOnce(Out) -> F) -> Response<Body>
 where
     F: Future<Output = std::result::Result<(), Gone>> + Send + 'static,
 {
@@ -68,6 +68,7 @@ where
     let out = Out(Arc::new(Mutex::new(sender)));
     let writing = write(out.clone());
     tokio::spawn(async move {
+        let mut ending = app.ending.clone();
         let keep_alive = async {
             loop {
                 tokio::time::sleep(KEEP_ALIVE).await;
@@ -80,6 +81,7 @@ where
             _ = writing => {}
             () = keep_alive => {}
             _ = ending.wait_for(|ending| *ending) => {}
+            () = caller.gone(&app.auth.tokens) => {}
         }
     });
     let mut response = Response::new(Body::new(channel));
@@ -106,7 +108,7 @@ pub async fn events(
         listener.subscribe(Channel::open(name, &app.scheduler, &caller).await?);
     }
     let feed = app.feed.clone();
-    Ok(stream(app.ending.clone(), move |out| async move {
+    Ok(stream(app.clone(), caller.clone(), move |out| async move {
         out.send(Line::event("connected", &feed.note("connected", &json!({})))).await?;
         loop {
             match listener.next().await {

@@ -109,8 +109,7 @@ fn whole(log: Log) -> Vec<u8> {
 
 /// Events `log`, each with some text, until `end`, which has the status.
 fn follow_log(app: Arc<App>, caller: Caller, task: crate::task::Task) -> Response<Body> {
-    let ending = app.ending.clone();
-    stream(ending, move |out| async move {
+    stream(app.clone(), caller.clone(), move |out| async move {
         let mut sent = 0;
         if let Some(live) = app.scheduler.live(caller.tenant(), task.id) {
             let mut attempt = None;

@@ -60,11 +60,16 @@ pub async fn upgrade(
         let (feed, ending) = (app.feed.clone(), app.ending.clone());
         let rules = Rules::new(app.config.websocket.max_subscriptions_per_client);
         let tenant = caller.tenant().to_owned();
+        let gone = {
+            let (app, caller) = (app.clone(), caller.clone());
+            Box::pin(async move { caller.gone(&app.auth.tokens).await })
+        };
         let open = move |name: String| {
             let (app, caller) = (app.clone(), caller.clone());
             async move { Channel::open(&name, &app.scheduler, &caller).await }
         };
-        Session::new(TokioIo::new(stream), feed, &tenant, open, rules, ending).await.run().await;
+        let session = Session::new(TokioIo::new(stream), feed, &tenant, open, rules, ending).await;
+        session.until(gone).run().await;
         drop(place);
     });
     let mut response = Response::new(Body::empty());

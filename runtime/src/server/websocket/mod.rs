@@ -101,6 +101,11 @@ impl WebSockets {
         self.tickets.take(ticket)
     }
 
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.most.saturating_sub(self.places.available_permits())
+    }
+
     /// Waits until none is open; no new one is let in.
     pub async fn gone(&self) {
         let all = u32::try_from(self.most).unwrap_or(u32::MAX);

@@ -92,6 +92,8 @@ pub struct Session<S, F> {
     open: F,
     rules: Rules,
     ending: watch::Receiver<bool>,
+    /// The client may not come in any more.
+    gone: Pin<Box<dyn Future<Output = ()> + Send>>,
     messages: DefaultDirectRateLimiter,
 }
 
@@ -120,7 +122,13 @@ where
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         let messages = RateLimiter::direct(Quota::per_second(MESSAGES_PER_SECOND).allow_burst(MESSAGES));
         let listener = feed.listen(tenant);
-        Session { socket, feed, listener, open, rules, ending, messages }
+        let gone = Box::pin(std::future::pending());
+        Session { socket, feed, listener, open, rules, ending, gone, messages }
+    }
+
+    /// The same, until `gone`: then the client's credentials are not good any more.
+    pub fn until(self, gone: Pin<Box<dyn Future<Output = ()> + Send>>) -> Session<S, F> {
+        Session { gone, ..self }
     }
 
     /// Serves it until its end.
@@ -144,6 +152,10 @@ where
             tokio::select! {
                 biased;
                 () = ended(&mut self.ending) => return Err(End::going()),
+                () = &mut self.gone => {
+                    let why = "the token is not good any more".to_owned();
+                    return Err(End::Closed(CloseCode::Policy, why));
+                }
                 message = self.socket.next() => {
                     let message = message.ok_or(End::Gone)?.map_err(End::of)?;
                     heard = Instant::now();
