@@ -388,7 +388,7 @@ fn a_server_that_is_not_there_or_knows_nobody_is_named() {
     let wrong = run(&server, &["task", "list", "--server", &in_url]);
     ends(&wrong, 7, "those in the URL");
     assert!(!stderr(&wrong).contains("wr"), "no password in a message: {}", stderr(&wrong));
-    ends(&run(&server, &["task", "list", "--server", "https://127.0.0.1"]), 2, "TLS");
+    ends(&run(&server, &["task", "list", "--server", "ftp://127.0.0.1"]), 2, "http");
 
     // The same with the right ones.
     let credentials = server.data_dir.join("credentials.json");

@@ -82,7 +82,7 @@ fn each_request_has_a_line_without_its_query() {
     let list = line("/api/tasks/");
     for (field, value) in [
         ("method", json!("GET")),
-        ("route", json!("/api/tasks/")),
+        ("route", json!("/api/tasks")),
         ("status", json!(200)),
         ("address", json!("127.0.0.1")),
         ("tenant", json!("default")),

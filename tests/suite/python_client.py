@@ -103,7 +103,7 @@ except TaskFailed as failed:
     assert failed.failure["kind"] == "cancelled"
 listener.join(60)
 assert not listener.is_alive()
-assert {"running", "cancelled"} <= {event["data"]["status"] for event in seen if "data" in event}, seen
+assert {"running", "cancelled"} <= {event["data"]["status"] for event in seen if event.get("type") == "task_update"}, seen
 
 # Lists, over more than one page.
 all_tasks = list(client.list(limit=2))

@@ -154,7 +154,7 @@ fn a_token_is_told_once_and_good_until_it_is_revoked() {
     server.delete(&format!("/api/tokens/{}", acme.id)).problem(404, "not_found");
     // Whatever is wrong with one, the answer is the same.
     let wrong = |header: &str| server.request("GET", "/api/tasks/").header("Authorization", header).send();
-    for header in ["Bearer", "Bearer x", "Bearer om_0123456789abcdef_x", "bearer \u{7f}", "Token x"] {
+    for header in ["Bearer", "Bearer x", "Bearer om_0123456789abcdef_x", "bearer  ", "Token x"] {
         assert_eq!(wrong(header).body, refused.body, "{header}");
     }
     assert_eq!(server.request("GET", "/api/tasks/?token=x").anonymous().send().status, 401);
@@ -266,9 +266,16 @@ fn requests_that_are_worked_on_have_a_number_and_those_that_wait_are_not_counted
     });
     let sleep = server.push("hostile/sleep");
     std::thread::scope(|scope| {
-        let waiting =
-            scope.spawn(|| server.post("/api/tasks/?wait=30s", &json!({"component": sleep, "input": 3000})));
-        eventually(|| (server.get("/api/tasks/").json()["tasks"][0]["status"] == "running").then_some(()));
+        let waiting = scope.spawn(|| {
+            let task = json!({"component": sleep, "input": 3000});
+            // Whoever looks may have the one place.
+            eventually(|| {
+                Some(server.post("/api/tasks/?wait=30s", &task)).filter(|reply| reply.status == 200)
+            })
+        });
+        let is_running =
+            |reply: Reply| reply.status == 200 && reply.json()["tasks"][0]["status"] == "running";
+        eventually(|| is_running(server.get("/api/tasks/")).then_some(()));
         for _ in 0..5 {
             assert_eq!(server.get("/api/tasks/").status, 200, "somebody waits, and nobody works");
         }

@@ -142,7 +142,7 @@ fn a_connection_has_so_many_channels() {
     assert_eq!(socket.subscribe(&["security"])["data"]["code"], "too_many_subscriptions");
     socket.say(&json!({"type": "unsubscribe", "channels": ["tasks"]}));
     assert_eq!(socket.subscribe(&["security"])["data"]["channels"], json!(["metrics", "security"]));
-    let many: Vec<String> = (0..4000).map(|number| format!("task:{number}")).collect();
+    let many: Vec<String> = (0..1000).map(|number| format!("task:{number}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(socket.subscribe(&many)["data"]["code"], "too_many_subscriptions");
 }

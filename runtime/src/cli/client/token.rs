@@ -194,7 +194,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failed> {
 
 /// What is kept where no server runs; the lock keeps one from starting meanwhile.
 fn kept(global: &Global) -> Result<Kept, Failed> {
-    let config = settings::load_quietly(global, Vec::new())?.config;
+    let config = settings::load(global, Vec::new())?.config;
     let dir = DataDir::open(&config.data_dir).map_err(Failed::usage)?;
     let tokens = Tokens::open(dir.path(), &config.authentication.tokens).map_err(Failed::usage)?;
     Ok(Kept { tokens, _dir: dir })

@@ -35,6 +35,9 @@ const MAX_FRAME: usize = 16 << 10;
 /// Bytes that a message may take with everything around it: it may come in many frames, not in very many.
 const MAX_WIRE: usize = 2 * MAX_MESSAGE;
 
+/// Bytes that are read after a close, and thrown away.
+const MAX_UNREAD: usize = 16 << 20;
+
 /// Each connection has a buffer of this size.
 const READ_BUFFER: usize = 2 << 10;
 
@@ -261,7 +264,8 @@ where
                 }
             };
             let stream = self.socket.get_mut();
-            stream.left = MAX_WIRE;
+            // What is not read makes the kernel take back what was said.
+            stream.left = MAX_UNREAD;
             if said.is_ok() && stream.shutdown().await.is_ok() {
                 let mut rest = [0; 1 << 10];
                 while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
