@@ -136,9 +136,10 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     }
     runtime.block_on(async { scheduler.start(store.unfinished().await?).await })?;
 
+    let is_secure = tls.is_some() || config.server.tls_proxy;
     let tokens = Tokens::open(&data_dir, &config.authentication.tokens)?;
     scheduler.set_shares(tokens.shares());
-    let auth = Auth::new(&credentials, tokens, address.port(), tls.is_some(), bus.clone())?;
+    let auth = Auth::new(&credentials, tokens, address.port(), is_secure, bus.clone())?;
     let user = auth.user().to_owned();
     let (ending, ended) = watch::channel(false);
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));

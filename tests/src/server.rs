@@ -291,8 +291,10 @@ impl Request<'_> {
     /// The same where the server may be gone.
     pub fn try_send(self) -> std::io::Result<Reply> {
         let Request { server, method, path, headers, body } = self;
-        let mut head =
-            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", server.address);
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head.push_str(&format!("Host: {}\r\n", server.address));
+        }
         for (name, value) in &headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -1,6 +1,6 @@
 //! Tenants and tokens: what is whose, who may do what, how much and how often.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,18 @@ fn the_machine_is_the_operators() {
         ("GET", "/api/tokens/"),
         ("POST", "/api/tokens/"),
         ("DELETE", "/api/tokens/0123456789abcdef"),
+        ("GET", "/metrics"),
+        ("GET", "/api/metrics"),
+        ("GET", "/api/omnimind/metrics/real"),
+        ("GET", "/api/v1/performance/summary"),
+        ("GET", "/api/cache/"),
+        ("DELETE", "/api/cache/"),
+        ("DELETE", "/api/cache/task_list"),
+        ("GET", "/api/v1/logging/level"),
+        ("PUT", "/api/v1/logging/level"),
+        ("GET", "/api/events?channels=metrics"),
+        ("GET", "/api/events?channels=security"),
+        ("GET", "/api/events?channels=protection"),
     ] {
         acme.send(method, path).problem(403, "forbidden");
     }
@@ -132,6 +144,39 @@ fn the_machine_is_the_operators() {
         200,
         "the tenant operates the machine, however it comes"
     );
+    // But makes nothing of a token that would outlive it.
+    for path in ["/api/tokens/", "/api/sign-in"] {
+        second.send("POST", path).problem(403, "forbidden");
+    }
+    // What was open ends with the token.
+    let mut events = server.connect();
+    let head = format!(
+        "GET /api/events HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
+        server.address, acme.header
+    );
+    events.write_all(head.as_bytes()).expect("it listens");
+    events.read_exact(&mut [0; 100]).expect("it has begun");
+    assert_eq!(server.delete(&format!("/api/tokens/{}", acme.id)).status, 204);
+    events.read_to_end(&mut Vec::new()).expect("the end");
+}
+
+#[test]
+fn a_proxy_has_a_name_of_its_own_and_browsers_behind_it_are_of_its_origin() {
+    let server = Server::set_up(&[], |command| {
+        command
+            .env("OMNIMIND_SERVER__TRUSTED_PROXIES", "127.0.0.1")
+            .env("OMNIMIND_SERVER__TLS_PROXY", "true");
+    });
+    let asked = |origin: &str| {
+        let request = server.request("GET", "/api/tasks/").header("Host", "tasks.example.com");
+        request.header("Origin", origin).send()
+    };
+    assert_eq!(asked("https://tasks.example.com").status, 200);
+    asked("http://tasks.example.com").problem(403, "origin_not_allowed");
+    asked("https://evil.example.com").problem(403, "origin_not_allowed");
+    let link = server.request("POST", "/api/sign-in").send().json();
+    let signed = server.request("GET", link["path"].as_str().expect("a path")).anonymous().send();
+    assert!(signed.headers["set-cookie"].contains("Secure"), "{signed:?}");
 }
 
 #[test]
@@ -163,6 +208,7 @@ fn a_token_is_told_once_and_good_until_it_is_revoked() {
         (json!({"tenant": "Acme"}), 422, "invalid_request"),
         (json!({"tenant": "../x"}), 422, "invalid_request"),
         (json!({"tenant": "a", "share": 0}), 422, "invalid_request"),
+        (json!({"tenant": "default", "share": 5}), 422, "invalid_request"),
         (json!({"tenant": "a", "shares": 1}), 422, "invalid_request"),
         (json!({"tenant": "a", "expires_at": "2020-01-01T00:00:00Z"}), 422, "invalid_request"),
         (json!({"tenant": "a", "grants": {"http": ["nowhere"]}}), 422, "invalid_request"),

@@ -1,17 +1,16 @@
 //! What waits, what runs, and who of those that wait goes next: the part under the scheduler's one lock.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::admission::{Admission, Candidate, Verdict};
 use super::live::Live;
-use super::queue::Queue;
+use super::queue::{Look, Queue};
 use super::{Error, Settings, Shared};
 use crate::task::{Digest, Priority, TaskId};
 use crate::task_store;
 
-/// Tasks that wait and are looked at for one place: behind those that do not fit, smaller ones may.
+/// Tasks of a tenant that wait and are looked at for one place: behind those that do not fit, smaller ones may.
 const LOOK_AHEAD: usize = 1000;
 
 /// How long smaller tasks may pass one that waits for memory which tasks of ours hold. One that would not fit
@@ -35,8 +34,8 @@ pub(super) struct Inner {
     pub paused_below: Option<Priority>,
     /// Nothing begins before this time: the store has just refused that.
     pub held_until_ms: i64,
-    /// The task that has been passed by smaller ones, and since when.
-    passed: Option<(TaskId, i64)>,
+    /// The task of each tenant that has been passed by smaller ones, and since when.
+    passed: HashMap<Arc<str>, (TaskId, i64)>,
     pub shutting_down: bool,
 }
 
@@ -66,7 +65,7 @@ impl Inner {
             admission: Admission::new(places),
             paused_below: None,
             held_until_ms: 0,
-            passed: None,
+            passed: HashMap::new(),
             shutting_down: false,
         }
     }
@@ -105,30 +104,34 @@ impl Inner {
             return None;
         }
         let least = admission.room.held_back_below.unwrap_or(Priority::Low);
-        let (before, mut looked) = (passed.take(), 0);
+        // What waits for memory has waited, too, while it was another tenant's turn.
+        passed.retain(|_, (id, _)| queue.waits(*id));
+        let (mut tenant, mut looked, mut unfit): (Option<Arc<str>>, usize, bool) = (None, 0, false);
         let (fair, places) = (&admission.fair, admission.places());
         let rank = |tenant: &str| fair.may_begin(tenant, places).then(|| fair.rank(tenant));
         let waiting = queue.pop(now_ms, least, rank, |Waiting { live, .. }| {
+            if tenant.as_ref() != Some(&live.tenant) {
+                (tenant, looked, unfit) = (Some(live.tenant.clone()), 0, false);
+            }
             looked += 1;
             match admission.verdict(live.candidate()) {
-                Verdict::Begins => return ControlFlow::Continue(true),
-                Verdict::WaitsForMemory | Verdict::Unfit if passed.is_none() => {
-                    let since = before.filter(|(id, _)| *id == live.id).map_or(now_ms, |(_, since)| since);
-                    *passed = Some((live.id, since));
+                Verdict::Begins => return Look::Take,
+                // The first of each tenant.
+                Verdict::WaitsForMemory | Verdict::Unfit if !unfit => {
+                    unfit = true;
+                    let before = passed.get(&live.tenant).filter(|(id, _)| *id == live.id);
+                    let since = before.map_or(now_ms, |(_, since)| *since);
+                    passed.insert(live.tenant.clone(), (live.id, since));
                     if now_ms.saturating_sub(since) > PASSING_MS
                         && admission.would_fit_alone(live.candidate())
                     {
-                        return ControlFlow::Break(());
+                        return Look::Stop;
                     }
                 }
                 _ => {}
             }
-            if looked < LOOK_AHEAD { ControlFlow::Continue(false) } else { ControlFlow::Break(()) }
+            if looked < LOOK_AHEAD { Look::Pass } else { Look::NextTenant }
         });
-        if passed.is_none() {
-            // It was another tenant's turn: what waits for memory has waited all the same.
-            *passed = before.filter(|(id, _)| queue.waits(*id));
-        }
         waiting.map(|waiting| self.left(waiting))
     }
 
@@ -277,6 +280,32 @@ mod tests {
     }
 
     #[test]
+    fn a_large_one_has_waited_although_it_was_anothers_turn() {
+        let [a, b] = ["a", "b"].map(|tenant| live_of(tenant, 90));
+        let mut inner = inner(100, 50, &[&a, &b]);
+        for now_ms in 1..=3 {
+            assert_eq!(popped(&mut inner, now_ms), None);
+            // Now one of them is first, now the other.
+            inner.admission.fair.begin(if now_ms % 2 == 0 { "a" } else { "b" });
+        }
+        let small = live_of("a", 10);
+        inner.push(small, 0);
+        assert_eq!(popped(&mut inner, PASSING_MS + 4), None, "each was passed for long enough");
+    }
+
+    #[test]
+    fn a_tenant_with_much_that_does_not_fit_keeps_no_other_waiting() {
+        let mut inner = inner(100, 50, &[]);
+        for _ in 0..=LOOK_AHEAD {
+            inner.push(live_of("a", 90), 0);
+        }
+        let small = live_of("b", 10);
+        inner.push(small.clone(), 0);
+        inner.admission.fair.begin("b");
+        assert_eq!(popped(&mut inner, 1), Some(small.id));
+    }
+
+    #[test]
     fn one_that_the_machine_has_no_memory_for_keeps_nobody_waiting() {
         let (huge, small) = (live(1000), live(10));
         let mut inner = inner(100, 50, &[&huge, &small]);
@@ -304,7 +333,7 @@ mod tests {
         assert_eq!([fill("a"), fill("b"), fill("c"), fill("a")], [4, 2, 2, 0], "and twice as many in all");
         while inner
             .queue
-            .pop(1, Priority::Low, |_| Some(0), |_| ControlFlow::Continue(true))
+            .pop(1, Priority::Low, |_| Some(0), |_| Look::Take)
             .map(|waiting| inner.left(waiting))
             .is_some()
         {}

@@ -5,13 +5,25 @@
 //! whatever waits long enough is first, and nothing has to be reordered.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::task::{Priority, TaskId};
 
 /// How much later a task may come than one of the next lower priority and still go first.
 const HEAD_START_MS: i64 = 30_000;
+
+/// What becomes of a task that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It goes.
+    Take,
+    /// The next one behind it may.
+    Pass,
+    /// None of its tenant goes.
+    NextTenant,
+    /// Nobody goes.
+    Stop,
+}
 
 /// Place in a line: a time, and an id that makes it unique.
 type Place = (i64, TaskId);
@@ -55,15 +67,14 @@ impl<T> Queue<T> {
         self.places.insert(id, (tenant, priority, place));
     }
 
-    /// Takes the first one at `now_ms`, of those that are at least as urgent as `least`, that `look` wants: it is
-    /// asked in their order until it wants one or says that nobody goes. Tenants come in the order of their
-    /// `rank`; one that has none is left out.
+    /// Takes the first one at `now_ms`, of those that are at least as urgent as `least`, that `look` takes, which
+    /// is asked in their order. Tenants come in the order of their `rank`; one that has none is left out.
     pub fn pop<R: Ord>(
         &mut self,
         now_ms: i64,
         least: Priority,
         rank: impl Fn(&str) -> Option<R>,
-        mut look: impl FnMut(&T) -> ControlFlow<(), bool>,
+        mut look: impl FnMut(&T) -> Look,
     ) -> Option<T> {
         self.promote(now_ms);
         let ranked = self.ready.iter().filter_map(|(tenant, lines)| Some((rank(tenant)?, tenant, lines)));
@@ -79,12 +90,13 @@ impl<T> Queue<T> {
                     .min_by_key(|(place, _)| *place);
                 let Some(((_, id), task)) = first.and_then(|(_, line)| line.next()) else { break };
                 match look(task) {
-                    ControlFlow::Continue(false) => {}
-                    ControlFlow::Continue(true) => {
+                    Look::Pass => {}
+                    Look::Take => {
                         let id = *id;
                         return self.remove(id);
                     }
-                    ControlFlow::Break(()) => return None,
+                    Look::NextTenant => break,
+                    Look::Stop => return None,
                 }
             }
         }
@@ -150,7 +162,7 @@ mod tests {
     }
 
     fn pop(queue: &mut Queue<&'static str>, now_ms: i64) -> Option<&'static str> {
-        queue.pop(now_ms, Priority::Low, |_| Some(0), |_| ControlFlow::Continue(true))
+        queue.pop(now_ms, Priority::Low, |_| Some(0), |_| Look::Take)
     }
 
     fn order(mut queue: Queue<&'static str>, now_ms: i64) -> Vec<&'static str> {
@@ -161,10 +173,11 @@ mod tests {
     fn some_are_passed_over_and_keep_their_place() {
         use Priority::{High, Low, Medium};
         let mut queue = queue(&[(Low, 0, "a"), (Medium, 0, "b"), (High, 0, "c"), (High, 1, "d")]);
-        let unless = |no: &'static str| move |task: &&'static str| ControlFlow::Continue(*task != no);
+        let unless =
+            |no: &'static str| move |task: &&'static str| if *task == no { Look::Pass } else { Look::Take };
         assert_eq!(queue.pop(2, Low, |_| Some(0), unless("c")), Some("d"));
         assert_eq!(queue.pop(2, High, |_| Some(0), unless("c")), None, "the others are below");
-        assert_eq!(queue.pop(2, Low, |_| Some(0), |_| ControlFlow::Break(())), None);
+        assert_eq!(queue.pop(2, Low, |_| Some(0), |_| Look::Stop), None);
         assert_eq!(queue.pop(2, Medium, |_| Some(0), unless("")), Some("c"));
         assert_eq!((pop(&mut queue, 2), pop(&mut queue, 2)), (Some("b"), Some("a")));
     }
@@ -194,11 +207,22 @@ mod tests {
             "b" => Some(1),
             _ => None,
         };
-        let mut next = || queue.pop(1, Low, rank, |_| ControlFlow::Continue(true));
+        let mut next = || queue.pop(1, Low, rank, |_| Look::Take);
         let order: Vec<_> = std::iter::from_fn(&mut next).collect();
         assert_eq!(order, ["b2", "b1", "a1", "a2"], "one without a rank waits");
-        assert_eq!(queue.pop(1, Low, |_| Some(0), |_| ControlFlow::Continue(true)), Some("c1"));
+        assert_eq!(queue.pop(1, Low, |_| Some(0), |_| Look::Take), Some("c1"));
         assert!(queue.ready.is_empty() && queue.places.is_empty());
+    }
+
+    #[test]
+    fn one_tenant_may_be_left_for_the_next() {
+        let mut queue = Queue::default();
+        for (tenant, name) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
+            queue.push(TaskId::generate(), tenant.into(), Priority::Medium, 0, name);
+        }
+        let look = |task: &&'static str| if *task == "a1" { Look::NextTenant } else { Look::Take };
+        assert_eq!(queue.pop(1, Priority::Low, |tenant| Some(tenant.to_owned()), look), Some("b1"));
+        assert_eq!(queue.pop(1, Priority::Low, |tenant| Some(tenant.to_owned()), look), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -25,6 +25,7 @@ use super::sessions::Sessions;
 use crate::config::Credentials;
 use crate::events::Bus;
 use crate::private;
+use crate::telemetry::Seldom;
 use crate::tenants::{Busy, Tokens};
 
 /// The user's name, where nobody chose another.
@@ -108,8 +109,19 @@ pub struct Auth {
     /// Keyed hashes compare in the same time wherever they differ.
     key: [u8; 32],
     expected: blake3::Hash,
-    failures: Mutex<LruCache<(IpAddr, blake3::Hash), Failures>>,
+    /// Of names that exist, and of others: with many of those nobody makes these forgotten.
+    failures: [Mutex<Remembered>; 2],
 }
+
+/// Who tries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Who {
+    address: IpAddr,
+    name: blake3::Hash,
+    exists: bool,
+}
+
+type Remembered = LruCache<Who, Failures>;
 
 #[derive(Clone, Copy)]
 struct Failures {
@@ -132,7 +144,7 @@ impl Auth {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let expected = hash(&key, &format!("{}:{}", credentials.user, credentials.password));
-        let failures = Mutex::new(LruCache::new(MAX_REMEMBERED));
+        let failures = [0; 2].map(|_| Mutex::new(LruCache::new(MAX_REMEMBERED)));
         let sessions = Sessions::new(port, secure);
         Ok(Auth { sessions, tokens, bus, user: credentials.user.clone(), key, expected, failures })
     }
@@ -162,7 +174,7 @@ impl Auth {
         let pair = decode(header);
         let pair = pair.as_deref().unwrap_or("");
         let name = pair.split(':').next().unwrap_or_default();
-        let who = (address, hash(&self.key, name));
+        let who = Who { address, name: hash(&self.key, name), exists: name == self.user };
         self.look(&who)?;
         match hash(&self.key, pair) == self.expected {
             true => Ok(Caller::operator()),
@@ -173,7 +185,7 @@ impl Auth {
     async fn bearer(&self, token: &str, address: IpAddr) -> Result<Caller> {
         // A token has no name that could be trusted: all that one address tries count together. Who was let in a
         // moment ago does not suffer from what others try at the same address.
-        let who = (address, hash(&self.key, ":token"));
+        let who = Who { address, name: hash(&self.key, ":token"), exists: true };
         if !self.tokens.is_remembered(token) {
             self.look(&who)?;
         }
@@ -184,14 +196,20 @@ impl Auth {
         }
     }
 
-    fn look(&self, who: &(IpAddr, blake3::Hash)) -> Result<()> {
+    fn look(&self, who: &Who) -> Result<()> {
         let Some(wait) = self.must_wait(who) else { return Ok(()) };
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1);
         Err(Problem::rate_limited("too many failed attempts to sign in: wait", seconds))
     }
 
-    fn must_wait(&self, who: &(IpAddr, blake3::Hash)) -> Option<Duration> {
-        let mut remembered = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remembered(&self, exists: bool) -> MutexGuard<'_, Remembered> {
+        let [of_known, of_others] = &self.failures;
+        let failures = if exists { of_known } else { of_others };
+        failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn must_wait(&self, who: &Who) -> Option<Duration> {
+        let mut remembered = self.remembered(who.exists);
         if remembered.is_empty() {
             return None;
         }
@@ -205,14 +223,17 @@ impl Auth {
         wait.checked_sub(passed).filter(|wait| !wait.is_zero())
     }
 
-    fn failed(&self, who: (IpAddr, blake3::Hash)) -> Problem {
-        let mut remembered = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    fn failed(&self, who: Who) -> Problem {
+        let mut remembered = self.remembered(who.exists);
         let count = remembered.get(&who).map_or(0, |failures| failures.count).saturating_add(1);
         remembered.put(who, Failures { count, last: Instant::now() });
-        let (address, _) = who;
+        let address = who.address;
         // Said once for each row of them: whoever tries does not fill the log.
-        if count == FREE_FAILURES + 1 {
-            tracing::warn!(%address, failures = count, "somebody tries to sign in again and again: slowed down");
+        static SAID: Seldom = Seldom::new();
+        if count == FREE_FAILURES + 1
+            && let Some(left_out) = SAID.left_out()
+        {
+            tracing::warn!(%address, left_out, "somebody tries to sign in again and again: slowed down");
         }
         self.bus.security(|| json!({"event": "sign_in_failed", "address": address, "failures": count}));
         Problem::unauthorized()
@@ -275,6 +296,21 @@ mod tests {
             assert!(auth.caller(&header(wrong), HERE).await.is_err());
         }
         assert!(auth.caller(&HeaderMap::new(), HERE).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn many_other_names_do_not_make_failures_forgotten() {
+        let auth = auth();
+        for _ in 0..=FREE_FAILURES {
+            assert!(auth.caller(&basic("me:guess"), HERE).await.is_err());
+        }
+        for n in 0..=MAX_REMEMBERED.get() {
+            assert_eq!(
+                auth.caller(&basic(&format!("n{n}:guess")), HERE).await.unwrap_err().code(),
+                "unauthorized"
+            );
+        }
+        assert_eq!(auth.caller(&basic("me:guess"), HERE).await.unwrap_err().code(), "rate_limited");
     }
 
     #[tokio::test]

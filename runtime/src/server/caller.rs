@@ -90,6 +90,22 @@ impl Caller {
         self.tenant() == DEFAULT_TENANT
     }
 
+    /// Lets those go on who come with the password, or from a browser that is signed in: whoever has a token makes
+    /// nothing of it that outlives it.
+    ///
+    /// # Errors
+    /// `403 forbidden` for everybody with a token.
+    pub fn comes_without_token(&self) -> Result<()> {
+        match self.token() {
+            None => Ok(()),
+            Some(_) => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "this is for whoever has the user and password, not for tokens",
+            )),
+        }
+    }
+
     /// Lets the operator go on.
     ///
     /// # Errors

@@ -87,7 +87,8 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         let address = peer.ip().to_canonical();
         // One address cannot keep all others out; but a proxy of ours comes for many.
         let of_proxy = proxies::is_trusted(&app.config.server.trusted_proxies, address);
-        let Some(counted) = addresses.count(address, if of_proxy { most } else { half(most) }) else {
+        let client = proxies::network(address);
+        let Some(counted) = addresses.count(client, if of_proxy { most } else { half(most) }) else {
             continue;
         };
         let open = app.metrics.connection();
@@ -97,13 +98,22 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, drain: Duration) {
         tokio::spawn(async move {
             match &server.app.tls {
                 None => server.serve(stream, address).await,
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => server.serve(stream, address).await,
-                    // A client that speaks plain HTTP, often: its URL begins with http://.
-                    Err(error) => {
-                        tracing::debug!(%error, %address, "no TLS with this client; the server is https://")
+                Some(tls) => {
+                    let mut ending = server.app.ending.clone();
+                    let accepted = tokio::select! {
+                        accepted = tls.accept(stream) => Some(accepted),
+                        // Nothing was asked yet.
+                        _ = ending.wait_for(|ending| *ending) => None,
+                    };
+                    match accepted {
+                        Some(Ok(stream)) => server.serve(stream, address).await,
+                        // A client that speaks plain HTTP, often: its URL begins with http://.
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, %address, "no TLS with this client; the server is https://")
+                        }
+                        None => {}
                     }
-                },
+                }
             }
             // Or it is no connection of HTTP any more, and has a place of another kind.
             drop((counted, place, open));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
@@ -15,6 +16,9 @@ use super::problem::{Problem, Result};
 use super::query::Query;
 use super::{App, encoding, etag, proxies, sessions, websocket};
 
+/// How long a request for health waits to be known: else it is anybody's.
+const HEALTH_PATIENCE: Duration = Duration::from_millis(50);
+
 /// Answers one request that came from `peer`, for a path of `route`.
 pub async fn answer(
     app: Arc<App>,
@@ -26,7 +30,7 @@ pub async fn answer(
     let (mut head, body) = request.into_parts();
     let address = proxies::client(&app.config.server.trusted_proxies, peer, &head.headers);
     let mut asked = Asked::note(&head, route, address);
-    let admitted = admit(&app, &mut head, address).await;
+    let admitted = admit(&app, &mut head, peer, address).await;
     asked.by(head.extensions.get());
     let mut response = match admitted {
         Ok(()) => {
@@ -44,9 +48,11 @@ pub async fn answer(
 }
 
 /// Sees that the request may be answered, and notes whose it is.
-async fn admit(app: &App, request: &mut Parts, address: IpAddr) -> Result<()> {
+async fn admit(app: &App, request: &mut Parts, peer: IpAddr, address: IpAddr) -> Result<()> {
     one_host(&request.headers, request.version)?;
-    same_origin(app, &request.headers, &request.uri)?;
+    same_origin(app, peer, &request.headers, &request.uri)?;
+    // What is counted of a client is counted of its network.
+    let address = proxies::network(address);
     request.extensions.insert(Address(address));
     let path = request.uri.path();
     if is_probe(path) {
@@ -79,9 +85,17 @@ async fn caller(app: &App, request: &Parts, address: IpAddr) -> Result<Option<Ca
     if !app.config.authentication.enabled || app.auth.sessions.admit(&request.headers) {
         return Ok(Some(Caller::operator()));
     }
-    match app.auth.caller(&request.headers, address).await {
+    let path = request.uri.path();
+    let found = match is_health(path) {
+        // However many tokens are being looked at.
+        true => tokio::time::timeout(HEALTH_PATIENCE, app.auth.caller(&request.headers, address))
+            .await
+            .unwrap_or_else(|_| Err(Problem::unauthorized())),
+        false => app.auth.caller(&request.headers, address).await,
+    };
+    match found {
         Ok(caller) => Ok(Some(caller)),
-        Err(_) if is_open(app, &request.method, request.uri.path()) => Ok(None),
+        Err(_) if is_open(app, &request.method, path) => Ok(None),
         Err(problem) => Err(problem),
     }
 }
@@ -98,7 +112,14 @@ fn is_probe(path: &str) -> bool {
     matches!(path.strip_suffix('/').unwrap_or(path), "/livez" | "/readyz")
 }
 
+/// How it is; not how it was, which is more work.
 fn is_health(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    path == "/api/v1/health" || path.starts_with("/api/v1/health/") && !path.ends_with("/trend")
+}
+
+/// What anybody may read.
+fn is_health_or_trend(path: &str) -> bool {
     path == "/api/v1/health" || path.starts_with("/api/v1/health/")
 }
 
@@ -108,7 +129,7 @@ fn is_open(app: &App, method: &Method, path: &str) -> bool {
         && (path == "/"
             || path == sessions::PATH
             || app.config.metrics.open && (path == "/metrics" || path == "/metrics/")
-            || is_health(path))
+            || is_health_or_trend(path))
 }
 
 /// RFC 9112, section 3.2: a request that names no host, or two, could be read in two ways.
@@ -124,7 +145,7 @@ fn one_host(headers: &HeaderMap, version: Version) -> Result<()> {
 }
 
 /// Refuses what a web page of somebody else makes a browser send.
-fn same_origin(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<()> {
+fn same_origin(app: &App, peer: IpAddr, headers: &HeaderMap, uri: &Uri) -> Result<()> {
     let refused = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail);
     let host = match headers.get(HOST).map(HeaderValue::to_str) {
         Some(Ok(host)) => host,
@@ -132,8 +153,11 @@ fn same_origin(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<()> {
         // HTTP/2 has it in the request line.
         None => uri.authority().map_or("", |authority| authority.as_str()),
     };
-    // On loopback a name that is not ours is a page that had its own name resolved to 127.0.0.1.
-    if app.config.server.host.is_loopback() && !host.is_empty() && !is_local(host) {
+    // On loopback a name that is not ours is a page that had its own name resolved to 127.0.0.1; or it is the name
+    // that a proxy of ours has.
+    let server = &app.config.server;
+    let of_proxy = proxies::is_trusted(&server.trusted_proxies, peer);
+    if server.host.is_loopback() && !of_proxy && !host.is_empty() && !is_local(host) {
         return Err(refused("this server is on loopback: call it as 127.0.0.1 or localhost"));
     }
     match headers.get(ORIGIN) {
@@ -141,10 +165,10 @@ fn same_origin(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<()> {
         Some(origin) => {
             let origin = origin.to_str().unwrap_or_default();
             let https = origin.strip_prefix("https://");
-            let site = match app.scheme() {
-                "https" => https,
-                // A proxy may speak TLS for us.
-                _ => https.or_else(|| origin.strip_prefix("http://")),
+            let site = match app.tls.is_some() || server.tls_proxy {
+                true => https,
+                // Somebody may speak TLS for us all the same.
+                false => https.or_else(|| origin.strip_prefix("http://")),
             };
             match site == Some(host) {
                 true => Ok(()),

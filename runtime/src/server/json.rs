@@ -13,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::body::Bodies;
 use super::problem::{Problem, Result};
 use super::{etag, reply};
 
@@ -101,6 +102,20 @@ impl<'de> Visitor<'de> for Strict {
 /// An answer with a JSON body.
 pub fn answer(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     answer_in(None, status, body)
+}
+
+/// An answer whose JSON text may be large: then it takes its place in memory, and goes out in pieces.
+///
+/// # Errors
+/// `503` where there is none.
+pub fn answer_text(bodies: &Bodies, status: StatusCode, text: Vec<u8>) -> Result<Response<Body>> {
+    let place = bodies.answer(text.len())?;
+    let tag = (status == StatusCode::OK).then(|| etag::of_small(&text)).flatten();
+    let mut response = Response::new(reply::body(text, place));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
+    Ok(response)
 }
 
 /// The same for a body that may be large, and then has its `place` in memory.

@@ -1,6 +1,6 @@
 //! The address of whoever asks, where proxies are between.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
@@ -11,6 +11,14 @@ const MAX_HOPS: usize = 32;
 /// Whether `address` is one of the proxies.
 pub fn is_trusted(proxies: &[IpNet], address: IpAddr) -> bool {
     proxies.iter().any(|network| network.contains(&address))
+}
+
+/// The network that counts as one client: whoever has one address of IPv6 has all of its /64.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
 }
 
 /// Who asks through `peer`: the last address in `X-Forwarded-For` that no proxy of ours wrote for another one.
@@ -47,6 +55,14 @@ fn address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
 
     #[test]
     fn only_what_our_proxies_wrote_is_believed() {

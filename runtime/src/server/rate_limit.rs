@@ -3,7 +3,7 @@
 //! A bucket (GCRA) for each, on the monotonic clock. Those that were not seen for longest are forgotten when
 //! there are too many: whoever comes with a million addresses finds no more memory than that.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -46,13 +46,13 @@ impl RateLimit {
         RateLimit { config, buckets: Mutex::new(LruCache::new(MAX_REMEMBERED)) }
     }
 
-    /// A request from `address`.
+    /// A request from `address`, a network.
     ///
     /// # Errors
     /// `429 rate_limited`
     pub fn admit_address(&self, address: IpAddr) -> Result<()> {
         match self.config.enabled {
-            true => self.admit(Who::Address(network(address)), self.config.requests_per_minute),
+            true => self.admit(Who::Address(address), self.config.requests_per_minute),
             false => Ok(()),
         }
     }
@@ -88,14 +88,6 @@ impl RateLimit {
     }
 }
 
-/// Whoever has one address of IPv6 has all of its network.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,13 +116,5 @@ mod tests {
         let limit = limit(60, 2);
         (0..100_000).for_each(|n| drop(limit.admit_address(address(n))));
         assert_eq!(limit.buckets.lock().unwrap().len(), MAX_REMEMBERED.get());
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one() {
-        let limit = limit(60, 1);
-        assert!(limit.admit_address("2001:db8:1:2::1".parse().unwrap()).is_ok());
-        assert!(limit.admit_address("2001:db8:1:2:ffff::9".parse().unwrap()).is_err());
-        assert!(limit.admit_address("2001:db8:1:3::1".parse().unwrap()).is_ok());
     }
 }

@@ -186,7 +186,9 @@ impl Tokens {
     /// The share of each tenant whose tokens name one, in percent: the largest of those.
     pub fn shares(&self) -> BTreeMap<String, u8> {
         let mut shares = BTreeMap::new();
-        for token in self.tokens().values().filter(|token| token.tenant != DEFAULT_TENANT) {
+        let now = Timestamp::now();
+        let others = |token: &&Arc<Token>| token.tenant != DEFAULT_TENANT && token.is_good(now);
+        for token in self.tokens().values().filter(others) {
             let share = shares.entry(token.tenant.clone()).or_default();
             *share = token.share.unwrap_or(WHOLE).max(*share);
         }

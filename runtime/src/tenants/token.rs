@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, WHOLE};
+use super::{DEFAULT_TENANT, Error, WHOLE};
 use crate::task::{Grants, timestamp};
 
 /// What every token begins with, so that a scan for secrets finds one: `om_ID_SECRET`.
@@ -165,6 +165,12 @@ impl Token {
             );
             return Err(invalid("tenant", rule));
         }
+        if self.tenant == DEFAULT_TENANT && (self.share.is_some() || self.grants.is_some()) {
+            return Err(invalid(
+                "tenant",
+                "`default` operates the machine: its share and its grants have no bounds",
+            ));
+        }
         let description = self.description.as_deref().unwrap_or_default();
         if description.chars().nth(MAX_DESCRIPTION).is_some() || description.contains(char::is_control) {
             let rule = format!("at most {MAX_DESCRIPTION} characters, and none of them control characters");
@@ -200,6 +206,7 @@ mod tests {
             (New { tenant: String::new(), ..ok.clone() }, "tenant"),
             (New { tenant: "Ä".into(), ..ok.clone() }, "tenant"),
             (New { tenant: "a/b".into(), ..ok.clone() }, "tenant"),
+            (New { tenant: "default".into(), share: Some(5), ..ok.clone() }, "tenant"),
             (New { tenant: "a".repeat(64), ..ok.clone() }, "tenant"),
             (New { share: Some(0), ..ok.clone() }, "share"),
             (New { share: Some(101), ..ok.clone() }, "share"),

@@ -3,18 +3,23 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::{LOCATION, REFERRER_POLICY, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::json;
 
 use crate::server::App;
+use crate::server::caller::Caller;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
 
 /// `POST /api/sign-in`: a link for a browser, to be completed with the server's address.
-pub async fn link(State(app): State<Arc<App>>) -> Result<Response<Body>> {
+pub async fn link(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response<Body>> {
+    caller.comes_without_token()?;
     let path = app.auth.sessions.link().map_err(Problem::internal)?;
     Ok(json::answer(StatusCode::CREATED, &json!({"path": path})))
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::server::App;
-use crate::server::caller::Caller;
+use crate::server::caller::{Address, Caller};
 use crate::server::feed::{Channel, Heard};
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
@@ -59,11 +59,20 @@ impl Out {
 }
 
 /// A response of server-sent events for `caller` that `write` sends, until it returns, they go, may not come in any
-/// more, or the server ends.
-pub fn stream<F>(app: Arc<App>, caller: Caller, write: impl FnOnce(Out) -> F) -> Response<Body>
+/// more, or the server ends. Streams and WebSockets have the same places.
+///
+/// # Errors
+/// `503` where all are taken, or too many by the client's address or tenant.
+pub fn stream<F>(
+    app: Arc<App>,
+    caller: Caller,
+    address: Address,
+    write: impl FnOnce(Out) -> F,
+) -> Result<Response<Body>>
 where
     F: Future<Output = std::result::Result<(), Gone>> + Send + 'static,
 {
+    let place = app.web_sockets.place(address.0, caller.tenant())?;
     let (sender, channel) = BodyChannel::<Bytes>::new(BUFFER);
     let out = Out(Arc::new(Mutex::new(sender)));
     let writing = write(out.clone());
@@ -83,16 +92,18 @@ where
             _ = ending.wait_for(|ending| *ending) => {}
             () = caller.gone(&app.auth.tokens) => {}
         }
+        drop(place);
     });
     let mut response = Response::new(Body::new(channel));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    response
+    Ok(response)
 }
 
 /// `GET /api/events?channels=tasks,task:ID,protection`
 pub async fn events(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(address): Extension<Address>,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let mut query = Query::of(request.uri(), &[])?;
@@ -108,7 +119,7 @@ pub async fn events(
         listener.subscribe(Channel::open(name, &app.scheduler, &caller).await?);
     }
     let feed = app.feed.clone();
-    Ok(stream(app.clone(), caller.clone(), move |out| async move {
+    stream(app.clone(), caller.clone(), address, move |out| async move {
         out.send(Line::event("connected", &feed.note("connected", &json!({})))).await?;
         loop {
             match listener.next().await {
@@ -122,5 +133,5 @@ pub async fn events(
                 }
             }
         }
-    }))
+    })
 }

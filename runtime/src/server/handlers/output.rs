@@ -15,13 +15,16 @@ use super::events::{Gone, Line, Out, stream};
 use super::tasks::{place, task};
 use crate::limits::Budget;
 use crate::server::App;
-use crate::server::caller::Caller;
+use crate::server::caller::{Address, Caller};
 use crate::server::etag;
 use crate::server::heavy::heavy;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
 use crate::server::reply;
-use crate::task::{Log, Status};
+use crate::task::{Log, Status, Task};
+
+/// Bytes of a log in one event.
+const PIECE: usize = 64 << 10;
 
 /// Guest bytes never become a page that runs in this origin.
 fn raw(bytes: Vec<u8>, media_type: &'static str, place: Option<OwnedSemaphorePermit>) -> Response<Body> {
@@ -75,6 +78,7 @@ pub async fn output(
 pub async fn logs(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(address): Extension<Address>,
     Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
@@ -83,7 +87,7 @@ pub async fn logs(
     query.end("follow")?;
     let task = task(&app, caller.tenant(), &id).await?;
     if follow {
-        return Ok(follow_log(app, caller, task));
+        return follow_log(app, caller, address, task);
     }
     // How long it is, is not known before it is read.
     let most = task.spec.limits.get(Budget::LogBytes.name()).copied();
@@ -108,8 +112,8 @@ fn whole(log: Log) -> Vec<u8> {
 }
 
 /// Events `log`, each with some text, until `end`, which has the status.
-fn follow_log(app: Arc<App>, caller: Caller, task: crate::task::Task) -> Response<Body> {
-    stream(app.clone(), caller.clone(), move |out| async move {
+fn follow_log(app: Arc<App>, caller: Caller, address: Address, task: Task) -> Result<Response<Body>> {
+    stream(app.clone(), caller.clone(), address, move |out| async move {
         let mut sent = 0;
         if let Some(live) = app.scheduler.live(caller.tenant(), task.id) {
             let mut attempt = None;
@@ -138,7 +142,7 @@ fn follow_log(app: Arc<App>, caller: Caller, task: crate::task::Task) -> Respons
             .flatten()
             .unwrap_or_default();
         let rest = whole(log);
-        out.send(Line::event("log", &text(rest.get(sent..).unwrap_or_default()))).await?;
+        send_pieces(&out, rest.get(sent..).unwrap_or_default()).await?;
         let status =
             app.scheduler.task(caller.tenant(), task.id).await.ok().flatten().map(|task| task.state.status);
         out.send(Line::event("end", &json!({"status": status}))).await
@@ -153,10 +157,23 @@ async fn send(out: &Out, bytes: Vec<u8>) -> std::result::Result<usize, Gone> {
         _ => bytes.len(),
     };
     let bytes = Bytes::from(bytes).slice(..whole);
-    if !bytes.is_empty() {
-        out.send(Line::event("log", &text(&bytes))).await?;
-    }
+    send_pieces(out, &bytes).await?;
     Ok(whole)
+}
+
+/// Sends `bytes` in pieces, so that a client that takes them slowly has little of them in memory.
+async fn send_pieces(out: &Out, mut bytes: &[u8]) -> std::result::Result<(), Gone> {
+    while !bytes.is_empty() {
+        let mut end = bytes.len().min(PIECE);
+        // Not within a character: the bytes that go on with one begin with the bits 10.
+        while end > PIECE - 4 && bytes.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            end -= 1;
+        }
+        let (piece, rest) = bytes.split_at(end);
+        out.send(Line::event("log", &text(piece))).await?;
+        bytes = rest;
+    }
+    Ok(())
 }
 
 fn text(bytes: &[u8]) -> serde_json::Value {

@@ -66,6 +66,10 @@ pub async fn submit(
         && let Some((id, fingerprint)) = app.scheduler.recall(caller.tenant(), &idempotency.key).await?
     {
         // Before anything is looked up: the component may have moved or gone since.
+        drop((sent_input, body));
+        if wait.is_some() {
+            at_work.waits();
+        }
         return match fingerprint == idempotency.fingerprint {
             true => repeated(&app, caller.tenant(), id, wait).await,
             false => Err(idempotency_conflict()),

@@ -41,7 +41,8 @@ pub async fn list(
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let page = page(&app, &query(request.uri(), &caller)?).await?;
-    Ok(page.write(|page| json::answer(StatusCode::OK, page)))
+    let body = page.write(serde_json::to_vec).map_err(Problem::internal)?;
+    json::answer_text(&app.bodies, StatusCode::OK, body)
 }
 
 /// Which tasks a list is to have.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::{Segment, media_type};
 use crate::server::App;
+use crate::server::caller::Caller;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
 use crate::server::submission::check_grants;
@@ -20,7 +21,12 @@ use crate::tenants::{Error, New, Token};
 const MAX_BODY: usize = 64 << 10;
 
 /// `POST /api/tokens/`: the token itself is in this answer and nowhere else.
-pub async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>> {
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    caller.comes_without_token()?;
     let (head, body) = request.into_parts();
     if media_type(&head.headers) != "application/json" {
         return Err(Problem::unsupported("the body is application/json: {\"tenant\": \"acme\"}"));
@@ -32,10 +38,13 @@ pub async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Resu
     // Hashing takes its time, and so does the disk.
     let made = {
         let app = app.clone();
-        tokio::task::spawn_blocking(move || app.auth.tokens.create(new)).await
+        // To its end, whether the client waits or not.
+        tokio::task::spawn_blocking(move || {
+            app.auth.tokens.create(new).inspect(|(token, _)| changed(&app, "token_created", token))
+        })
+        .await
     };
     let (token, secret) = made.map_err(Problem::internal)??;
-    changed(&app, "token_created", &token);
     let mut body = shown(&token);
     if let Some(body) = body.as_object_mut() {
         body.insert("token".to_owned(), secret.into());
@@ -53,10 +62,12 @@ pub async fn list(State(app): State<Arc<App>>) -> Response<Body> {
 pub async fn revoke(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response<Body>> {
     let revoked = {
         let app = app.clone();
-        tokio::task::spawn_blocking(move || app.auth.tokens.revoke(&id)).await
+        tokio::task::spawn_blocking(move || {
+            app.auth.tokens.revoke(&id).inspect(|token| changed(&app, "token_revoked", token))
+        })
+        .await
     };
-    let token = revoked.map_err(Problem::internal)??;
-    changed(&app, "token_revoked", &token);
+    revoked.map_err(Problem::internal)??;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

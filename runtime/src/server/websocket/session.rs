@@ -223,6 +223,9 @@ where
             Said::Pong {} => return Ok(None),
             Said::Subscribe { channels } => self.subscribe(channels).await?,
             Said::Unsubscribe { channels } => {
+                if channels.len() > self.rules.channels {
+                    return Err(Problem::too_many_subscriptions(self.rules.channels));
+                }
                 channels.iter().for_each(|name| self.listener.unsubscribe(name));
             }
         }
