@@ -12,6 +12,14 @@ use serde::Deserialize;
 pub fn command(root: &Path) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    // What cargo tells this program of its own package, ring's build script takes for its own: it would be built
+    // anew, and all that stands on it, by every cargo that hears something else.
+    for (name, _) in env::vars_os() {
+        let of_package = |prefix| name.to_str().is_some_and(|name| name.starts_with(prefix));
+        if of_package("CARGO_PKG_") || of_package("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command.current_dir(root);
     command
 }
