@@ -13,7 +13,8 @@
         print(text, end="")
 
 The server is `url`, else $OMNIMIND_URL, else the one that runs on the data directory, else 127.0.0.1:8000. The
-credentials are `user` and `password`, else those in the URL, else $OMNIMIND_DASHBOARD_USER and _PASS, else those in
+credentials are `user` and `password` or `token`, else those in the URL, else $OMNIMIND_TOKEN, else
+$OMNIMIND_DASHBOARD_USER and _PASS, else those in
 the data directory, which are sent to this machine only. For https `cafile` has the certificates to trust, else the
 server on the data directory is known by its own, else the system's decide. Proxies and redirects are not followed: they would get them.
 The data directory is `data_dir`, else $OMNIMIND_DATA_DIR, else omnimind in $XDG_DATA_HOME or ~/.local/share. Empty
@@ -69,6 +70,7 @@ class Client:
         password: Optional[str] = None,
         data_dir: Union[str, os.PathLike, None] = None,
         cafile: Union[str, os.PathLike, None] = None,
+        token: Optional[str] = None,
     ) -> None:
         directory = _data_dir(data_dir)
         given, (running, certificate) = url or os.environ.get("OMNIMIND_URL"), _running(directory)
@@ -80,13 +82,15 @@ class Client:
         self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = _tls(cafile, certificate if own else None) if parts.scheme == "https" else None
         self._base = parts.path.rstrip("/")
-        if user is None and parts.username:
+        if user is None and token is None and parts.username:
             user, password = unquote(parts.username), unquote(parts.password or "")
+        if user is None and (given or running):
+            token = token or os.environ.get("OMNIMIND_TOKEN") or None
         chosen = os.environ.get("OMNIMIND_DASHBOARD_USER"), os.environ.get("OMNIMIND_DASHBOARD_PASS")
-        if user is None and all(chosen) and (given or running):
+        if user is None and token is None and all(chosen) and (given or running):
             user, password = chosen
         # For the server that runs on the data directory; not for whatever listens on some port.
-        if user is None and own:
+        if user is None and token is None and own:
             try:
                 stored = json.loads((directory / "credentials.json").read_text("utf-8"))
                 user, password = stored["user"], stored["password"]
@@ -94,6 +98,8 @@ class Client:
                 pass
         pair = f"{user}:{password or ''}".encode()
         self._headers = {} if user is None else {"Authorization": "Basic " + base64.b64encode(pair).decode()}
+        if user is None and token is not None:
+            self._headers = {"Authorization": f"Bearer {token}"}
 
     def push(self, component: Union[bytes, str, os.PathLike], name: Optional[str] = None) -> dict:
         """Uploads a component, bytes or a file's path; what the server says of it."""

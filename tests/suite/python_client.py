@@ -122,6 +122,14 @@ with contextlib.suppress(ValueError):
     Client("ftp://127.0.0.1")
     raise AssertionError("that is no way to a server")
 
+# A token leads to its tenant, whoever else could come in.
+with problem(401, "unauthorized"):
+    next(Client(url, token="om_0123456789abcdef_x", data_dir=data_dir).list())
+os.environ["OMNIMIND_TOKEN"] = "om_0123456789abcdef_x"
+with problem(401, "unauthorized"):
+    next(Client(data_dir=data_dir).list())
+del os.environ["OMNIMIND_TOKEN"]
+
 # Empty variables count as not set, as they do for the server.
 os.environ.update(OMNIMIND_DASHBOARD_USER="", OMNIMIND_DASHBOARD_PASS="", OMNIMIND_URL="")
 assert next(Client().list()).id == all_tasks[0].id

@@ -92,9 +92,9 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     let trust = serving.certificate.as_ref().map(|file| format!("--cacert '{}' ", file.display()));
     let curl = format!("curl {}", trust.unwrap_or_default());
     match serving.data_dir.join("netrc").exists() {
-        true => note!("try it: {curl}--netrc-file '{dir}/netrc' {scheme}://{address}/api/v1/health/"),
+        true => note!("try it: {curl}--netrc-file '{dir}/netrc' {}/api/v1/health/", serving.url),
         // A password with blanks or quotes cannot stand in one.
-        false => note!("try it: {curl}--user '{}' {scheme}://{address}/api/v1/health/", serving.user),
+        false => note!("try it: {curl}--user '{}' {}/api/v1/health/", serving.user, serving.url),
     }
     if args.while_stdin {
         std::thread::spawn(end_with_stdin);

@@ -14,6 +14,7 @@ use tracing::Level;
 
 use super::caller::Caller;
 use crate::telemetry::ACCESS;
+use crate::tenants::without_secrets;
 
 /// Characters of a path that are shown.
 const MAX_PATH: usize = 256;
@@ -35,7 +36,7 @@ impl Asked {
     pub fn note(request: &Parts, route: &'static str, address: IpAddr) -> Asked {
         Asked(tracing::enabled!(target: ACCESS, Level::INFO).then(|| Seen {
             method: request.method.clone(),
-            path: request.uri.path().chars().take(MAX_PATH).collect(),
+            path: without_secrets(request.uri.path()).chars().take(MAX_PATH).collect(),
             route,
             address,
             since: Instant::now(),

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use token::{Invalid, New, Token, is_tenant};
+pub use token::{Invalid, New, Token, id_of, is_tenant, without_secrets};
 pub use verifier::Busy;
 
 use crate::private;
@@ -132,6 +132,7 @@ impl Tokens {
     /// # Errors
     /// See [`Error`]. It is good as before then.
     pub fn revoke(&self, id: &str) -> Result<Arc<Token>, Error> {
+        let id = id_of(id);
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let token = self.tokens().get(id).cloned().ok_or_else(|| Error::Unknown(id.to_owned()))?;
         if token.configured {

@@ -1,5 +1,7 @@
 //! One token: what it says, and how it is written.
 
+use std::borrow::Cow;
+
 use argon2::password_hash::PasswordHasher;
 use argon2::{Argon2, PasswordHash};
 use base64::Engine as _;
@@ -111,6 +113,23 @@ pub(super) fn id(presented: &str) -> Option<&str> {
     presented.strip_prefix(PREFIX)?.split_once('_').map(|(id, _)| id)
 }
 
+/// The id, of whoever gave the whole token where its id was wanted.
+pub fn id_of(given: &str) -> &str {
+    id(given).unwrap_or(given)
+}
+
+/// `text` without the secrets of tokens in it.
+pub fn without_secrets(text: &str) -> Cow<'_, str> {
+    if !text.contains(PREFIX) {
+        return text.into();
+    }
+    let words = text.split('/').map(|word| match id(word) {
+        Some(id) => format!("{PREFIX}{id}_…"),
+        None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join("/").into()
+}
+
 impl Token {
     /// A token with a secret of its own, which is the second.
     pub(super) fn create(new: New, now: Timestamp) -> Result<(Token, String), Error> {
@@ -201,6 +220,10 @@ mod tests {
         let (token, secret) = Token::create(ok.clone(), Timestamp::now()).unwrap();
         assert_eq!(token.check(), Ok(()));
         assert_eq!(id(&secret), Some(token.id.as_str()));
+        assert_eq!((id_of(&secret), id_of(&token.id)), (token.id.as_str(), token.id.as_str()));
+        let path = format!("/api/tokens/{secret}");
+        assert_eq!(without_secrets(&path), format!("/api/tokens/om_{}_…", token.id));
+        assert_eq!(without_secrets("/api/tokens/om_x"), "/api/tokens/om_x");
         assert!(!format!("{token:?}").contains("argon2"));
         for (wrong, field) in [
             (New { tenant: String::new(), ..ok.clone() }, "tenant"),

@@ -12,7 +12,7 @@ use super::super::terminal::{self, note};
 use super::connection::{Content, segment};
 use super::table::{self, age, shown};
 use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on};
-use crate::task::Grants;
+use crate::task::{Grants, timestamp};
 use crate::task_store::DataDir;
 use crate::tenants::{self, New, Tokens};
 
@@ -154,7 +154,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failed> {
                         token.tenant.clone(),
                         token.share.map_or("-".to_owned(), |share| format!("{share} %")),
                         token.requests_per_minute.map_or("-".to_owned(), |rate| rate.to_string()),
-                        token.expires_at.map_or("never".to_owned(), |until| until.to_string()),
+                        token.expires_at.map_or("never".to_owned(), timestamp),
                         token.created_at.as_deref().map_or("-".to_owned(), age),
                         token.description.clone().unwrap_or_default(),
                     ]
@@ -177,13 +177,13 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failed> {
             let tokens = kept(global)?;
             for id in ids {
                 tokens.revoke(&id).map_err(failed)?;
-                note!("revoked {id}");
+                note!("revoked {}", tenants::id_of(&id));
             }
             Ok(Exit::Completed)
         }
         (Command::Revoke { ids }, Some(connection)) => {
             for id in ids {
-                let id = segment("token's id", &id)?;
+                let id = segment("token's id", tenants::id_of(&id))?;
                 block_on_send(&connection, Method::DELETE, &["api", "tokens", id], None)?;
                 note!("revoked {}", shown(id));
             }
