@@ -159,6 +159,13 @@ impl Server {
         panic!("it does not end");
     }
 
+    /// What `omnimind COMMAND` comes to for somebody who has this server's data directory.
+    pub fn omnimind(&self, command: &str, arguments: &[&str]) -> std::process::Output {
+        let mut omnimind = Command::new(binary());
+        omnimind.arg(command).args(arguments).arg("--data-dir").arg(&self.data_dir);
+        omnimind.env_remove("OMNIMIND_URL").output().expect("omnimind starts")
+    }
+
     /// A request with credentials.
     pub fn request(&self, method: &str, path: &str) -> Request<'_> {
         let headers = vec![("Authorization".to_owned(), self.authorization.clone())];

@@ -1,11 +1,10 @@
 //! `GET /tasks` and what else is kept in memory: it is faster, and never old.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use omnimind_tests::pause;
 use omnimind_tests::server::{Reply, Server, eventually};
-use omnimind_tests::{binary, pause};
 use serde_json::{Value, json};
 
 fn cache(server: &Server, name: &str) -> Value {
@@ -253,14 +252,7 @@ fn the_command_line_lists_and_empties_them() {
         (cache(&server, "task_list")["entries"] == 1).then_some(())
     });
     let omnimind = |arguments: &[&str]| {
-        let mut command = Command::new(binary());
-        command
-            .arg("cache")
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(&server.data_dir)
-            .env_remove("OMNIMIND_URL");
-        let output = command.output().expect("omnimind starts");
+        let output = server.omnimind("cache", arguments);
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (code, table) = omnimind(&["list"]);

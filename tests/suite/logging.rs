@@ -4,14 +4,13 @@ use std::fs;
 use std::io::{BufRead, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use omnimind_tests::server::{Server, command, eventually, scratch};
 use omnimind_tests::wire::{Events, answer, exchange, form, head};
-use omnimind_tests::{binary, guest, pause};
+use omnimind_tests::{guest, pause};
 use serde_json::{Value, json};
 
 /// A server whose log is a file of its own.
@@ -252,14 +251,7 @@ fn prod_says_warnings_only_until_it_is_told_otherwise() {
 fn the_command_line_shows_and_changes_the_level() {
     let server = Server::start();
     let told = |arguments: &[&str]| {
-        let mut command = Command::new(binary());
-        command
-            .arg("log-level")
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(&server.data_dir)
-            .env_remove("OMNIMIND_URL");
-        let output = command.output().expect("omnimind starts");
+        let output = server.omnimind("log-level", arguments);
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert_eq!(told(&[]), (Some(0), "INFO\n".to_owned()));

@@ -335,14 +335,19 @@ fn requests_that_are_worked_on_have_a_number_and_those_that_wait_are_not_counted
         assert_eq!(waiting.join().expect("no panic").json()["status"], "completed");
     });
     // An upload that does not end.
-    let mut upload = server.connect();
     let head = format!(
         "POST /api/components/ HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/wasm\r\nContent-Length: 1000000\r\n\r\n",
         server.address,
         server.authorization()
     );
-    upload.write_all(head.as_bytes()).expect("it listens");
-    let refused = eventually(|| Some(server.get("/api/tasks/")).filter(|reply| reply.status != 200));
+    // One that comes while somebody still looks is refused itself.
+    let (upload, refused) = eventually(|| {
+        let mut upload = server.connect();
+        upload.write_all(head.as_bytes()).expect("it listens");
+        std::thread::sleep(Duration::from_millis(100));
+        let reply = server.get("/api/tasks/");
+        (reply.status != 200).then_some((upload, reply))
+    });
     refused.problem(503, "overloaded");
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(server.get("/api/v1/health/").status, 200);

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use token::{Invalid, New, Token, id_of, is_tenant, without_secrets};
+pub use token::{Invalid, New, Token, id_of, without_secrets};
 pub use verifier::Busy;
 
 use crate::private;
@@ -148,7 +148,7 @@ impl Tokens {
     /// Every token, the oldest first.
     pub fn list(&self) -> Vec<Arc<Token>> {
         let mut tokens: Vec<_> = self.tokens().values().cloned().collect();
-        tokens.sort_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)));
+        tokens.sort_by(|a, b| a.age().cmp(&b.age()));
         tokens
     }
 
@@ -157,7 +157,7 @@ impl Tokens {
     /// # Errors
     /// As many wait to be looked at as may.
     pub async fn verify(&self, presented: &str) -> Result<Option<Arc<Token>>, Busy> {
-        let token = token::id(presented).and_then(|id| self.tokens().get(id).cloned());
+        let token = self.claimed(presented);
         let hash = token.as_ref().map(|token| token.hash.clone());
         let known = self.verifier.verify(presented, hash).await?;
         Ok(token.filter(|token| known && token.is_good(Timestamp::now())))
@@ -178,10 +178,16 @@ impl Tokens {
         }
     }
 
-    /// Whether `presented` was found to be good a moment ago: to look again costs nothing.
-    pub fn is_remembered(&self, presented: &str) -> bool {
-        let token = token::id(presented).and_then(|id| self.tokens().get(id).cloned());
-        token.is_some_and(|token| self.verifier.remembers(presented, &token.hash))
+    /// The token that was `presented`, if it was found to be good a moment ago and still is: that costs no hash.
+    pub fn remembered(&self, presented: &str) -> Option<Arc<Token>> {
+        let token = self.claimed(presented)?;
+        let is_good = self.verifier.remembers(presented, &token.hash) && token.is_good(Timestamp::now());
+        is_good.then_some(token)
+    }
+
+    /// The token that `presented` claims to be.
+    fn claimed(&self, presented: &str) -> Option<Arc<Token>> {
+        self.tokens().get(token::id(presented)?).cloned()
     }
 
     /// The share of each tenant whose tokens name one, in percent: the largest of those.
@@ -199,7 +205,7 @@ impl Tokens {
     fn write(&self, tokens: Vec<Arc<Token>>) -> Result<(), Error> {
         let mut tokens: Vec<Token> =
             tokens.iter().filter(|token| !token.configured).map(|token| (**token).clone()).collect();
-        tokens.sort_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)));
+        tokens.sort_by(|a, b| a.age().cmp(&b.age()));
         let text = serde_json::to_vec_pretty(&File { tokens })
             .map_err(|error| Error::Unwritten(std::io::Error::other(error)))?;
         private::replace(&self.path, &text).map_err(Error::Unwritten)
@@ -236,7 +242,7 @@ mod tests {
         let tokens = Tokens::open(&dir, &[]).unwrap();
         let (token, secret) = tokens.create(new("acme")).unwrap();
         assert_eq!(tokens.verify(&secret).await.unwrap().unwrap().tenant, "acme");
-        assert!(tokens.is_remembered(&secret));
+        assert!(tokens.remembered(&secret).is_some());
         let kept = fs::read_to_string(dir.join(FILE)).unwrap();
         assert!(!kept.contains(&secret) && kept.contains("$argon2id$"), "{kept}");
         assert_eq!(fs::metadata(dir.join(FILE)).unwrap().mode() & 0o777, 0o600);

@@ -101,7 +101,7 @@ fn invalid(field: &'static str, rule: impl Into<String>) -> Invalid {
 }
 
 /// Whether a tenant may be called that.
-pub fn is_tenant(name: &str) -> bool {
+fn is_tenant(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.len() <= MAX_TENANT
         && name.starts_with(plain)
@@ -202,6 +202,11 @@ impl Token {
             return Err(invalid("requests_per_minute", format!("from 1 to {MAX_RATE}")));
         }
         Ok(())
+    }
+
+    /// What tokens are ordered by, the oldest first.
+    pub(super) fn age(&self) -> (Option<&str>, &str) {
+        (self.created_at.as_deref(), &self.id)
     }
 
     /// Whether it has not expired at `now`.
