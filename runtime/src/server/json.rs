@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -104,20 +105,6 @@ pub fn answer(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     answer_in(None, status, body)
 }
 
-/// An answer whose JSON text may be large: then it takes its place in memory, and goes out in pieces.
-///
-/// # Errors
-/// `503` where there is none.
-pub fn answer_text(bodies: &Bodies, status: StatusCode, text: Vec<u8>) -> Result<Response<Body>> {
-    let place = bodies.answer(text.len())?;
-    let tag = (status == StatusCode::OK).then(|| etag::of_small(&text)).flatten();
-    let mut response = Response::new(reply::body(text, place));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
-    Ok(response)
-}
-
 /// The same for a body that may be large, and then has its `place` in memory.
 pub fn answer_in(
     place: Option<OwnedSemaphorePermit>,
@@ -125,22 +112,49 @@ pub fn answer_in(
     body: &impl Serialize,
 ) -> Response<Body> {
     match serde_json::to_vec(body) {
-        Ok(body) => {
-            let tag = (status == StatusCode::OK).then(|| etag::of_small(&body)).flatten();
-            let mut response = Response::new(reply::body(body, place));
-            *response.status_mut() = status;
-            response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
-        Err(error) => axum::response::IntoResponse::into_response(Problem::internal(error)),
+        Ok(text) => of_text(place, status, text),
+        Err(error) => Problem::internal(error).into_response(),
     }
+}
+
+/// `200` with what the same request may find unchanged: it has an `ETag`, unless it is large.
+pub fn tagged(body: &impl Serialize) -> Response<Body> {
+    tagged_in(None, body)
+}
+
+/// The same for a body that may be large, and then has its `place` in memory.
+pub fn tagged_in(place: Option<OwnedSemaphorePermit>, body: &impl Serialize) -> Response<Body> {
+    match serde_json::to_vec(body) {
+        Ok(text) => with_tag(place, text),
+        Err(error) => Problem::internal(error).into_response(),
+    }
+}
+
+/// The same of JSON text, which finds its place in memory if it is large.
+///
+/// # Errors
+/// `503` where there is none.
+pub fn tagged_text(bodies: &Bodies, text: Vec<u8>) -> Result<Response<Body>> {
+    Ok(with_tag(bodies.answer(text.len())?, text))
+}
+
+fn with_tag(place: Option<OwnedSemaphorePermit>, text: Vec<u8>) -> Response<Body> {
+    let tag = etag::of_small(&text);
+    let mut response = of_text(place, StatusCode::OK, text);
+    response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
+    response
+}
+
+fn of_text(place: Option<OwnedSemaphorePermit>, status: StatusCode, text: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(reply::body(text, place));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::response::IntoResponse;
     use std::collections::BTreeMap;
 
     fn status(text: &str) -> u16 {

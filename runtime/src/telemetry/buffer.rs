@@ -3,10 +3,10 @@
 //! tracing-appender has the same, but at its end it prints on standard output if the buffer is full: with both
 //! streams in a pipe that nobody reads, the process would never end.
 
-use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, iter};
 
 use super::line::Output;
 use super::{drop_one, dropped};
@@ -16,6 +16,9 @@ const LAST: Duration = Duration::from_secs(1);
 
 /// Time between two tries to say that it is the end, while the buffer is full.
 const AGAIN: Duration = Duration::from_millis(5);
+
+/// How long lines are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(2);
 
 enum Message {
     Line(Vec<u8>),
@@ -67,27 +70,22 @@ impl Drop for Log {
     }
 }
 
+/// Writes what there is, waits a little, and writes what has come meanwhile: to wake this thread for each line
+/// costs whoever logs more than the line.
 fn write_all(lines: &Receiver<Message>, mut output: Output) {
     let (mut told, mut works) = (0, true);
-    loop {
-        let message = match lines.try_recv() {
-            Ok(message) => message,
-            Err(TryRecvError::Empty) => {
-                // Only where it would be written: what cannot be said is not said again and again.
-                if works {
-                    told = tell(told);
-                }
-                match lines.recv() {
-                    Ok(message) => message,
-                    Err(_) => return,
-                }
+    while let Ok(first) = lines.recv() {
+        for message in iter::once(first).chain(iter::from_fn(|| lines.try_recv().ok())) {
+            match message {
+                Message::Line(line) => works = output.write(&line),
+                Message::End(_) => return,
             }
-            Err(TryRecvError::Disconnected) => return,
-        };
-        match message {
-            Message::Line(line) => works = output.write(&line),
-            Message::End(_) => return,
         }
+        // Only where it would be written: what cannot be said is not said again and again.
+        if works {
+            told = tell(told);
+        }
+        thread::sleep(GATHER);
     }
 }
 

@@ -79,7 +79,7 @@ pub async fn upload(
 
 /// `GET /api/components/`
 pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Response<Body> {
-    json::answer(StatusCode::OK, &json!({"components": app.components.list(caller.tenant())}))
+    json::tagged(&json!({"components": app.components.list(caller.tenant())}))
 }
 
 /// Sees that an interpreter is there, if `reference` is the name of one.
@@ -100,7 +100,7 @@ pub async fn show(
 ) -> Result<Response<Body>> {
     provide(&app, &caller, &reference).await?;
     if let Some(info) = app.components.find(caller.tenant(), &reference) {
-        return Ok(json::answer(StatusCode::OK, &info));
+        return Ok(json::tagged(&info));
     }
     match app.components.compilation(caller.tenant(), &reference) {
         Some(Ok(digest)) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ pub async fn show(State(app): State<Arc<App>>) -> Response<Body> {
     let body = json!({
         "mode": mode, "version": version, "engine": engine, "limits": Budget::ALL.map(limit), "attested": attested,
     });
-    json::answer(StatusCode::OK, &body)
+    json::tagged(&body)
 }
 
 fn proof(kept: &Kept, budget: Budget) -> Option<Value> {

@@ -37,7 +37,7 @@ pub async fn decisions(State(app): State<Arc<App>>, request: Request<Body>) -> R
         Some(_) => return Err(Problem::invalid("limit", format!("a number from 1 to {MAX_DECISIONS}"))),
     };
     query.end("limit")?;
-    Ok(json::answer(StatusCode::OK, &json!({"decisions": app.guard.decisions(limit)})))
+    Ok(json::tagged(&json!({"decisions": app.guard.decisions(limit)})))
 }
 
 #[derive(Deserialize)]

@@ -42,7 +42,7 @@ pub async fn list(
 ) -> Result<Response<Body>> {
     let page = page(&app, &query(request.uri(), &caller)?).await?;
     let body = page.write(serde_json::to_vec).map_err(Problem::internal)?;
-    json::answer_text(&app.bodies, StatusCode::OK, body)
+    json::tagged_text(&app.bodies, body)
 }
 
 /// Which tasks a list is to have.
@@ -144,7 +144,7 @@ pub(super) async fn record(app: &App, tenant: &str, id: TaskId) -> Result<Respon
         Status::Completed => app.scheduler.store_of(&task).output(tenant, id).await?,
         _ => None,
     };
-    Ok(with_output(&task, output.as_deref(), place))
+    Ok(with_output(&task, output.as_deref(), |record| json::tagged_in(place, record)))
 }
 
 /// Room for an answer with the output of `task`.
@@ -155,14 +155,17 @@ pub(super) fn place(app: &App, task: &Task) -> Result<Option<OwnedSemaphorePermi
 
 /// Answers with the record of a task that has just ended.
 pub(super) fn finished(app: &App, ended: &Ended) -> Result<Response<Body>> {
-    Ok(with_output(&ended.task, ended.output.as_deref(), place(app, &ended.task)?))
+    let place = place(app, &ended.task)?;
+    let answer = |record: &Record| json::answer_in(place, StatusCode::OK, record);
+    Ok(with_output(&ended.task, ended.output.as_deref(), answer))
 }
 
-fn with_output(task: &Task, output: Option<&[u8]>, place: Option<OwnedSemaphorePermit>) -> Response<Body> {
-    heavy(output.map_or(0, <[u8]>::len), || {
-        let record = Record::of(task).with_output(output.map(<[u8]>::to_vec));
-        json::answer_in(place, StatusCode::OK, &record)
-    })
+fn with_output(
+    task: &Task,
+    output: Option<&[u8]>,
+    answer: impl FnOnce(&Record) -> Response<Body>,
+) -> Response<Body> {
+    heavy(output.map_or(0, <[u8]>::len), || answer(&Record::of(task).with_output(output.map(<[u8]>::to_vec))))
 }
 
 /// `GET /api/tasks/{id}`
@@ -196,7 +199,7 @@ pub async fn history(
     Segment(id): Segment,
 ) -> Result<Response<Body>> {
     let task = task(&app, caller.tenant(), &id).await?;
-    Ok(json::answer(StatusCode::OK, &json!({"task_id": task.id, "events": task.state.history})))
+    Ok(json::tagged(&json!({"task_id": task.id, "events": task.state.history})))
 }
 
 /// `GET /api/tasks/{id}/analytics`: where its time and its budgets went.
@@ -224,7 +227,7 @@ pub async fn analytics(
         "stopped_by": receipt.as_ref().and_then(|receipt| receipt.stopped_by.clone()),
         "budget_shares": budgets,
     });
-    Ok(json::answer(StatusCode::OK, &body))
+    Ok(json::tagged(&body))
 }
 
 /// `GET /api/tasks/analytics/summary`
@@ -249,7 +252,7 @@ pub async fn summary(
         "success_rate": rate,
         "durations_ms": {"samples": durations.len(), "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": durations.last()},
     });
-    Ok(json::answer(StatusCode::OK, &body))
+    Ok(json::tagged(&body))
 }
 
 /// `DELETE /api/tasks/{id}?grace=5s`

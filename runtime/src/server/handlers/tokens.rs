@@ -55,7 +55,7 @@ pub async fn create(
 /// `GET /api/tokens/`
 pub async fn list(State(app): State<Arc<App>>) -> Response<Body> {
     let tokens: Vec<Value> = app.auth.tokens.list().iter().map(|token| shown(token)).collect();
-    json::answer(StatusCode::OK, &json!({"tokens": tokens}))
+    json::tagged(&json!({"tokens": tokens}))
 }
 
 /// `DELETE /api/tokens/{id}`: good no more from the answer on.
