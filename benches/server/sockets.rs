@@ -17,9 +17,12 @@ use crate::figures::Figures;
 use crate::http::{Connection, Request};
 use crate::omnimind::{Omnimind, data_directory};
 
-/// Tasks and decisions a second: two events of each task.
-const TASKS: u32 = 50;
-const DECISIONS: u32 = 5;
+/// Time between two tasks, each of which makes two events: 100 a second for those who hear of tasks.
+const TASK: Duration = Duration::from_millis(20);
+/// Time between two switches of the mode: each is an event for everybody.
+const SWITCH: Duration = Duration::from_millis(200);
+/// So that no switch makes a second event: what guests may take of the processors stays as it is.
+const CONFIG: &str = "protection: {limits: {cpu_percent: 75}}";
 /// What is begun before the figures count.
 const SETTLE: Duration = Duration::from_secs(1);
 const DAY_MS: u64 = 86_400_000;
@@ -29,7 +32,9 @@ pub async fn run(listeners: usize, busy: usize, time: Duration) {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("as many descriptors as there may be");
     let data = data_directory();
-    let server = Omnimind::start(data.path(), &[]).await;
+    std::fs::write(data.path().join("omnimind.yaml"), CONFIG).expect("the configuration");
+    let directory = data.path().to_str().expect("a path in UTF-8");
+    let server = Omnimind::start(data.path(), &["--config", directory]).await;
     let component = server.push("empty", &omnimind_benches::empty()).await;
     let before = server.process.resident();
     let (mut sockets, mut opened) = (Vec::new(), Vec::new());
@@ -45,12 +50,12 @@ pub async fn run(listeners: usize, busy: usize, time: Duration) {
     let until = Instant::now() + SETTLE + time;
     let hearing = std::thread::spawn(move || hear(sockets, until - time, until));
     let (mut tasks, mut decisions) = (0, 0);
-    let submit = server.submit(&json!({"component": component}), true);
+    let submit = server.submit(&json!({"component": component}), false);
     let switch = ["test", "dev"].map(|mode| Arc::new(server.switch(mode)));
     let (cpu, begun) = (server.process.cpu(), Instant::now());
     tokio::join!(
-        every(server.process.address, TASKS, until, || submit.clone(), &mut tasks),
-        every(server.process.address, DECISIONS, until, || switch[decided()].clone(), &mut decisions),
+        every(server.process.address, TASK, until, || submit.clone(), &mut tasks),
+        every(server.process.address, SWITCH, until, || switch[decided()].clone(), &mut decisions),
     );
     let cores = (server.process.cpu() - cpu).as_secs_f64() / begun.elapsed().as_secs_f64();
     let grown = server.process.resident() - before;
@@ -88,10 +93,10 @@ fn decided() -> usize {
     COUNT.fetch_add(1, Ordering::Relaxed) % 2
 }
 
-/// Sends so many requests a second, each when the one before has been answered and its time has come.
+/// Sends a request in each `period`; one that is late because of the one before is sent at once.
 async fn every(
     address: SocketAddr,
-    per_second: u32,
+    period: Duration,
     until: Instant,
     request: impl Fn() -> Arc<Request>,
     count: &mut u32,
@@ -103,7 +108,7 @@ async fn every(
         let answer = connection.send(&request).await.expect("an answer");
         assert!(request.is_answered_by(&answer), "{}", answer.text());
         *count += 1;
-        tokio::time::sleep_until((begun + Duration::from_secs(1) * *count / per_second).into()).await;
+        tokio::time::sleep_until((begun + period * *count).into()).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -150,11 +150,13 @@ where
         self.send(Message::text(self.feed.note("connected", &known))).await?;
         let mut heard = Instant::now();
         let mut next_ping = heard + ping;
+        // Both are kept over many turns: to wait anew costs as much as a message.
+        let mut ending = pin!(ended(self.ending.clone()));
+        let mut alarm = pin!(sleep_until(next_ping));
         loop {
-            let given_up = heard + silence;
             tokio::select! {
                 biased;
-                () = ended(&mut self.ending) => return Err(End::going()),
+                () = &mut ending => return Err(End::going()),
                 () = &mut self.gone => {
                     let why = "the token is not good any more".to_owned();
                     return Err(End::Closed(CloseCode::Policy, why));
@@ -171,15 +173,19 @@ where
                         self.send(Message::text(answer)).await?;
                     }
                 }
-                () = sleep_until(next_ping.min(given_up)) => {
-                    if Instant::now() >= given_up {
+                () = &mut alarm => {
+                    let now = Instant::now();
+                    if now >= heard + silence {
                         let rule = format!("nothing was said for {} s", silence.as_secs());
                         return Err(End::Closed(CloseCode::Policy, rule));
                     }
-                    next_ping = Instant::now() + ping;
-                    // A browser answers this one by itself.
-                    self.send(Message::Ping(Bytes::new())).await?;
-                    self.send(Message::text(self.feed.note("ping", &json!({})))).await?;
+                    if now >= next_ping {
+                        next_ping = now + ping;
+                        // A browser answers this one by itself.
+                        self.send(Message::Ping(Bytes::new())).await?;
+                        self.send(Message::text(self.feed.note("ping", &json!({})))).await?;
+                    }
+                    alarm.as_mut().reset(next_ping.min(heard + silence));
                 }
                 told = self.listener.next() => {
                     let message = match told {
@@ -197,8 +203,9 @@ where
     /// Sends a message, waiting while the client is slow, but not beyond the server's end.
     async fn send(&mut self, message: Message) -> std::result::Result<(), End> {
         tokio::select! {
+            biased;
             sent = self.socket.send(message) => sent.map_err(|_| End::Gone),
-            () = ended(&mut self.ending) => Err(End::going()),
+            () = ended(self.ending.clone()) => Err(End::going()),
         }
     }
 
@@ -279,7 +286,7 @@ where
 }
 
 /// The server's end.
-async fn ended(ending: &mut watch::Receiver<bool>) {
+async fn ended(mut ending: watch::Receiver<bool>) {
     // Where nobody can tell it any more, it has come.
     let _ = ending.wait_for(|ending| *ending).await;
 }
