@@ -86,9 +86,8 @@ impl Default for Control {
 }
 
 impl Control {
-    /// Waits for the first turn, however long the task is paused. From then on its time runs, and what it
-    /// spends is seen.
-    pub(super) async fn begin(&self, turns: &mut Turns, ledger: &Arc<Ledger>) -> Result<(), Ended> {
+    /// Waits for a turn, however long the task is paused.
+    pub(super) async fn turn(&self, turns: &mut Turns) -> Result<(), Ended> {
         loop {
             let mut moved = pin!(self.0.moved.notified());
             let begun = poll_fn(|cx| {
@@ -100,10 +99,25 @@ impl Control {
                 moved.as_mut().poll(cx).map(|()| false)
             });
             if begun.await {
-                break;
+                return Ok(());
             }
             self.check()?;
         }
+    }
+
+    /// Does a piece of work in one of its turns; whether there is more of it.
+    pub(super) fn piece(&self, turns: &mut Turns, piece: impl FnOnce() -> bool) -> bool {
+        let begun = thread_cpu();
+        let more = piece();
+        let time = thread_cpu().saturating_sub(begun);
+        self.add_cpu(time);
+        turns.after_slice(time, more);
+        more
+    }
+
+    /// Waits for the first turn. From then on its time runs, and what it spends is seen.
+    pub(super) async fn begin(&self, turns: &mut Turns, ledger: &Arc<Ledger>) -> Result<(), Ended> {
+        self.turn(turns).await?;
         let wall = Duration::from_millis(ledger.limits().get(Budget::WallMs));
         let now = self.0.made.elapsed();
         let _ = self.0.ledger.set(Arc::downgrade(ledger));
@@ -129,9 +143,10 @@ impl Control {
         moved.notify_waiters();
     }
 
-    /// Bytes of linear memory that the attempt holds now; 0 before it begins and after its end.
+    /// Bytes of the machine's memory that the attempt holds now, in linear memories and tensors; 0 before it
+    /// begins and after its end.
     pub fn memory_bytes(&self) -> u64 {
-        self.used(Budget::MemoryBytes)
+        self.used(Budget::MemoryBytes).saturating_add(self.used(Budget::TensorBytes))
     }
 
     /// Fuel used so far; of a guest that computes it may be an epoch and 10 million old. 0 before the attempt

@@ -15,6 +15,7 @@ mod prepared;
 mod slots;
 mod store;
 mod threads;
+mod workers;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,9 +39,12 @@ pub use threads::GuestThreads;
 use classify::{Scene, Verdict};
 use control::Ended;
 use prepared::Entry;
+use workers::TaskWorkers;
 
+use crate::backend::Backends;
+use crate::backend::work::{Inline, Workers};
 use crate::engine::{Component, ENGINE_VERSION, Engines, Flavour, Refusal};
-use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
+use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, Tensors, VirtualClock};
 use crate::limits::{self, Budget, Ledger, Limiter, Limits, MachineMemory};
 use crate::task::{
     Digest, End, Failure, FailureKind, Journal, Outcome, Priority, Receipt, Spec, TaskId, Used,
@@ -149,7 +153,22 @@ struct Call {
     env: Vec<(String, String)>,
     deterministic: bool,
     journal: Arc<dyn Journal>,
+    lent: Lent,
+}
+
+/// What the machine lends a task.
+#[derive(Clone)]
+struct Lent {
     memory: MachineMemory,
+    backends: Backends,
+    workers: Arc<dyn Workers>,
+}
+
+impl Default for Lent {
+    /// For one that has the machine to itself.
+    fn default() -> Lent {
+        Lent { memory: MachineMemory::default(), backends: Backends::default(), workers: Arc::new(Inline) }
+    }
 }
 
 /// Links components and runs jobs on the guests' threads.
@@ -158,6 +177,7 @@ pub struct Executor {
     guests: Handle,
     slots: Slots,
     memory: MachineMemory,
+    backends: Backends,
     linkers: [OnceLock<Linker<Ctx>>; 2],
     prepared: Arc<Linked>,
 }
@@ -170,9 +190,15 @@ impl Executor {
             slots: Slots::new(guests.metrics().num_workers()),
             guests,
             memory: MachineMemory::default(),
+            backends: Backends::default(),
             linkers: [OnceLock::new(), OnceLock::new()],
             prepared: Arc::new(Linked::new()),
         }
+    }
+
+    /// The same, with these backends.
+    pub fn with(self, backends: Backends) -> Executor {
+        Executor { backends, ..self }
     }
 
     /// What holds its guests back when the machine is short of something.
@@ -219,11 +245,12 @@ impl Executor {
             place = self.engines.permits().acquire_owned() => place,
             // Cancelled while it waited.
             ended = control.overdue(wall) => {
-                let (execution, _) = job.split(queued, MachineMemory::default());
+                let (execution, _) = job.split(queued, Lent::default());
                 return execution.overdue(ended);
             }
         };
-        let (execution, call) = job.split(queued, self.memory.clone());
+        let lent = self.lend(&job);
+        let (execution, call) = job.split(queued, lent);
         let permit = match permit {
             Ok(permit) => permit,
             Err(error) => return execution.failed(format!("no place to run in: {error}")),
@@ -242,6 +269,18 @@ impl Executor {
             }
             ended = execution.control.overdue(wall) => execution.overdue(ended),
         }
+    }
+
+    fn lend(&self, job: &Job) -> Lent {
+        let workers = TaskWorkers {
+            guests: self.guests.clone(),
+            slots: self.slots.clone(),
+            priority: job.priority,
+            tenant: job.tenant.clone(),
+            control: job.control.clone(),
+        };
+        let (memory, backends) = (self.memory.clone(), self.backends.clone());
+        Lent { memory, backends, workers: Arc::new(workers) }
     }
 
     fn linker(&self, flavour: Flavour) -> Result<&Linker<Ctx>, Refusal> {
@@ -270,7 +309,7 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit and in turns, elsewhere.
 pub async fn run(job: Job) -> Outcome {
-    let (execution, call) = job.split(Instant::now(), MachineMemory::default());
+    let (execution, call) = job.split(Instant::now(), Lent::default());
     execution.run(call, Turns::unlimited()).await
 }
 
@@ -287,7 +326,7 @@ struct Execution {
 }
 
 impl Job {
-    fn split(self, since: Instant, memory: MachineMemory) -> (Execution, Call) {
+    fn split(self, since: Instant, lent: Lent) -> (Execution, Call) {
         let Job { prepared, input, limits, control, attempt, journal, queued, .. } = self;
         let ledger = Arc::new(Ledger::new(limits));
         ledger.record(Budget::InputBytes, input.len() as u64);
@@ -295,7 +334,7 @@ impl Job {
         ledger.record(Budget::CheckpointBytes, journal.checkpoint_bytes());
         let log = LogSink::new(ledger.clone(), journal.clone());
         let Job { task_id, metadata, args, env, deterministic, .. } = self;
-        let call = Call { input, task_id, metadata, args, env, deterministic, journal, memory };
+        let call = Call { input, task_id, metadata, args, env, deterministic, journal, lent };
         let queued = (queued, since);
         (Execution { prepared, ledger, control, log, attempt, queued, queue_ns: AtomicU64::new(0) }, call)
     }
@@ -325,7 +364,10 @@ impl Execution {
             let elapsed = Box::new(move || control.elapsed());
             let asked = self.control.asked();
             let task = TaskContext::new(task_id, self.attempt, job.metadata, asked, elapsed, job.journal);
-            HostCtx::new(ledger.clone(), stdio, task, clock)
+            let Lent { memory, backends, workers } = &job.lent;
+            let tensors =
+                Tensors { backend: backends.tensor.clone(), workers: workers.clone(), memory: memory.clone() };
+            HostCtx::new(ledger.clone(), stdio, task, tensors, clock)
         };
 
         // Until now it was queueing; the instance and its time begin with the first turn.
@@ -334,7 +376,7 @@ impl Execution {
         }
         let (waited, since) = self.queued;
         self.queue_ns.store(nanoseconds(waited + since.elapsed()), Ordering::Relaxed);
-        let limiter = Limiter::new(ledger.clone(), job.memory, job.deterministic);
+        let limiter = Limiter::new(ledger.clone(), job.lent.memory.clone(), job.deterministic);
         let ctx = Ctx::new(ledger.clone(), host, limiter);
         let mut store = match store::new(prepared.component.code.engine(), ctx, control.clone()) {
             Ok(store) => store,
@@ -416,7 +458,7 @@ impl Execution {
         }
         let limits = ledger.limits();
         let line = |budget: Budget| {
-            let used = budget.is_counted().then(|| ledger.used(budget));
+            let used = budget.is_counted().then(|| ledger.peak(budget));
             (budget.name().into(), Used { asked: limits.asked(budget), used, limit: limits.get(budget) })
         };
         let receipt = Receipt {

@@ -62,7 +62,7 @@ impl Prepared {
     /// `missing_export`, `type_mismatch` and `unknown_import`, naming the thing.
     pub(super) fn link(component: Arc<Component>, linker: &Linker<Ctx>) -> Result<Prepared, Refusal> {
         let Interface { kind, capabilities, .. } = Interface::of(&component)?;
-        if let Some(missing) = capabilities.first() {
+        if let Some(missing) = capabilities.iter().find(|capability| !capability.is_offered()) {
             return Err(Refusal::new(
                 Code::CapabilityUnavailable,
                 format!(

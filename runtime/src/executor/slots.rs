@@ -106,6 +106,11 @@ impl Slots {
         }))
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.count
+    }
+
     /// The turns of one guest of `tenant`, none of which has begun.
     pub fn turns(&self, priority: Priority, tenant: Tenant) -> Turns {
         Turns { slots: Some(self.clone()), priority, tenant, contends: false, turn: Turn::None, carry_ns: 0 }

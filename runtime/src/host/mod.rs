@@ -11,6 +11,7 @@ mod random;
 mod sockets;
 mod stdio;
 mod task_context;
+mod tensor;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::limits::{Budget, Exhausted, Ledger};
 pub use clocks::VirtualClock;
 pub use stdio::{LogSink, OutputSink, Stdio};
 pub use task_context::TaskContext;
+pub use tensor::Tensors;
 
 /// A host call that ends the task, because going on would pass a limit that guests cannot handle.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,8 @@ pub struct HostCtx {
     pub stdio: Stdio,
     /// The task as the guest sees it.
     pub task: TaskContext,
+    /// What it computes with.
+    pub tensors: Tensors,
     /// Real time, or in deterministic mode a clock that only sleeping advances.
     pub clock: Option<Arc<VirtualClock>>,
     random: random::Random,
@@ -75,13 +79,14 @@ impl HostCtx {
         ledger: Arc<Ledger>,
         stdio: Stdio,
         task: TaskContext,
+        tensors: Tensors,
         clock: Option<Arc<VirtualClock>>,
     ) -> HostCtx {
         let mut table = ResourceTable::new();
         let handles = ledger.limits().get(Budget::Handles);
         table.set_max_capacity(usize::try_from(handles).unwrap_or(usize::MAX));
         let random = random::Random::new(clock.is_some());
-        HostCtx { ledger, table, stdio, task, clock, random, wasi: None, uncharged_calls: 0 }
+        HostCtx { ledger, table, stdio, task, tensors, clock, random, wasi: None, uncharged_calls: 0 }
     }
 
     /// Notes that a host function was called. Every getter handed to a linker goes through here.
@@ -121,6 +126,7 @@ fn carry(ledger: &Ledger, bytes: u64) -> Result<(), Stop> {
 /// sockets without using them.
 pub fn add_to_linker<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     task_context::add_to_linker(linker)?;
+    tensor::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
     environment::add_to_linker(linker)?;
     io::add_to_linker(linker)?;

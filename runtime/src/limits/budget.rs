@@ -42,6 +42,10 @@ pub enum Budget {
     CheckpointBytes,
     /// Live resource handles.
     Handles,
+    /// Bytes of tensors, at one time.
+    TensorBytes,
+    /// Floating-point operations of tensors.
+    TensorFlops,
 }
 
 /// What a mode gives when nothing was asked for, and the most that may be asked for.
@@ -55,7 +59,7 @@ pub struct Bounds {
 
 impl Budget {
     /// Every budget, in the order of docs/limits.md.
-    pub const ALL: [Budget; 15] = [
+    pub const ALL: [Budget; 17] = [
         Budget::Fuel,
         Budget::WallMs,
         Budget::MemoryBytes,
@@ -71,6 +75,8 @@ impl Budget {
         Budget::HostCalls,
         Budget::CheckpointBytes,
         Budget::Handles,
+        Budget::TensorBytes,
+        Budget::TensorFlops,
     ];
 
     /// Fuel charged for each host call, so that a loop around cheap calls pays for the host's work.
@@ -97,6 +103,8 @@ impl Budget {
             Budget::HostCalls => "host_calls",
             Budget::CheckpointBytes => "checkpoint_bytes",
             Budget::Handles => "handles",
+            Budget::TensorBytes => "tensor_bytes",
+            Budget::TensorFlops => "tensor_flops",
         }
     }
 
@@ -118,7 +126,7 @@ impl Budget {
     /// What is counted, in a word.
     pub fn unit(self) -> &'static str {
         match self {
-            Budget::Fuel => "operations",
+            Budget::Fuel | Budget::TensorFlops => "operations",
             Budget::WallMs => "ms",
             _ if self.is_bytes() => "bytes",
             _ => "count",
@@ -148,6 +156,9 @@ impl Budget {
             (Budget::HostCalls, _) => (10_000_000, 1_000_000_000),
             (Budget::CheckpointBytes, _) => (64 * MIB, GIB),
             (Budget::Handles, _) => (10_000, 10_000),
+            (Budget::TensorBytes, Mode::Prod) => (GIB, 8 * GIB),
+            (Budget::TensorBytes, _) => (2 * GIB, 16 * GIB),
+            (Budget::TensorFlops, _) => (10_000_000_000_000, 1_000_000_000_000_000),
         };
         Bounds { default, max }
     }
@@ -167,7 +178,9 @@ impl Budget {
     pub fn ceiling(self) -> u64 {
         match self {
             // wasmtime counts fuel in a signed number.
-            Budget::Fuel | Budget::HostCalls | Budget::HostCallBytes => i64::MAX as u64,
+            Budget::Fuel | Budget::HostCalls | Budget::HostCallBytes | Budget::TensorFlops => i64::MAX as u64,
+            // No machine has more; what this one has is looked at besides.
+            Budget::TensorBytes => 1 << 50,
             Budget::WallMs => 30 * 24 * 3600 * 1000,
             // As many memories as there can be, each as large as a 32-bit one gets.
             Budget::MemoryBytes => 64 * GIB,

@@ -5,6 +5,7 @@
 //! that is dropped unsettled (the call failed, the task was ended in the middle) gives everything
 //! back, so no path through a host function can leave the ledger wrong.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::PerBudget;
@@ -18,6 +19,23 @@ const ROOM_FOR_A_CALL: u64 = 30 << 20;
 pub struct Ledger {
     limits: Limits,
     used: PerBudget<AtomicU64>,
+    /// The most that was held at one time.
+    peaks: PerBudget<AtomicU64>,
+}
+
+/// An amount that is spent for as long as this is there.
+#[derive(Debug)]
+#[must_use]
+pub struct Held {
+    ledger: Arc<Ledger>,
+    budget: Budget,
+    amount: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.ledger.release(self.budget, self.amount);
+    }
 }
 
 /// A reservation was refused; nothing was spent.
@@ -46,7 +64,8 @@ pub struct Reservation<'a> {
 impl Ledger {
     /// An empty ledger under `limits`.
     pub fn new(limits: Limits) -> Ledger {
-        Ledger { limits, used: PerBudget::new(|_| AtomicU64::new(0)) }
+        let zeros = || PerBudget::new(|_| AtomicU64::new(0));
+        Ledger { limits, used: zeros(), peaks: zeros() }
     }
 
     /// The limits this ledger counts against.
@@ -57,6 +76,11 @@ impl Ledger {
     /// What has been spent or reserved of `budget`.
     pub fn used(&self, budget: Budget) -> u64 {
         self.counter(budget).load(Ordering::Relaxed)
+    }
+
+    /// The most that was spent or reserved of `budget` at one time, of those that are held too.
+    pub fn peak(&self, budget: Budget) -> u64 {
+        self.used(budget).max(self.peaks[budget].load(Ordering::Relaxed))
     }
 
     /// What is left of `budget`.
@@ -89,6 +113,13 @@ impl Ledger {
     /// Spends `amount` at once: for costs that are known exactly beforehand.
     pub fn spend(&self, budget: Budget, amount: u64) -> Result<(), Exhausted> {
         self.reserve(budget, amount).map(Reservation::settle_all)
+    }
+
+    /// Spends `amount` until what is returned is dropped.
+    pub fn hold(self: &Arc<Ledger>, budget: Budget, amount: u64) -> Result<Held, Exhausted> {
+        self.spend(budget, amount)?;
+        self.peaks[budget].fetch_max(self.used(budget), Ordering::Relaxed);
+        Ok(Held { ledger: self.clone(), budget, amount })
     }
 
     /// Gives back `amount` that was spent on something that is no longer held.

@@ -26,6 +26,11 @@ impl MachineMemory {
         self.0.store(bytes.unwrap_or(ENOUGH), Ordering::Relaxed);
     }
 
+    /// What there is, as far as it is known.
+    pub fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Takes `bytes`, if there are so many.
     pub fn take(&self, bytes: u64) -> bool {
         // The usual case costs a look and no write.

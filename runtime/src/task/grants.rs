@@ -73,6 +73,11 @@ impl Capability {
         Capability::Config,
     ];
 
+    /// Whether this runtime has it.
+    pub fn is_offered(self) -> bool {
+        matches!(self, Capability::Tensor)
+    }
+
     /// The name in JSON, which is its key in `grants`.
     pub fn name(self) -> &'static str {
         match self {

@@ -239,7 +239,7 @@ fn spec_of(app: &App, caller: &Caller, mode: Mode, task: TaskJson, found: Found)
     if !missing.is_empty() {
         return Err(denied(&missing, caller));
     }
-    if let Some(capability) = capabilities.first() {
+    if let Some(capability) = capabilities.iter().find(|capability| !capability.is_offered()) {
         let detail =
             format!("the component needs `{}`, which this omnimind does not have yet", capability.name());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "capability_unavailable", detail));
@@ -368,7 +368,9 @@ async fn explain(
     };
     let admission = match () {
         () if !missing.is_empty() => json!({"state": "refused", "reason": "capability_denied"}),
-        () if !needed.is_empty() => json!({"state": "refused", "reason": "capability_unavailable"}),
+        () if !needed.iter().all(|capability| capability.is_offered()) => {
+            json!({"state": "refused", "reason": "capability_unavailable"})
+        }
         () if task.durable == Some(false) && !app.config.store.allow_ephemeral => {
             json!({"state": "refused", "reason": "store.allow_ephemeral is false"})
         }

@@ -1,0 +1,243 @@
+//! Matrix products, in blocks: some rows of the result, some of its columns, some of the terms of their sums.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use bytes::BytesMut;
+use half::{bf16, f16};
+
+use super::bands::{Bands, Kernel};
+use super::{elements, elements_mut};
+use crate::backend::gemm::{self, Before, Matrix, MatrixMut};
+use crate::backend::tensor::element::Element;
+use crate::backend::tensor::{Error, Invalid, Tensor};
+
+/// Rows of a band: enough that packing the right factor for each band costs little.
+const ROWS: usize = 256;
+
+/// Columns of a block.
+const COLUMNS: usize = 4096;
+
+/// Multiplications of a block: about five milliseconds of one core.
+const MULTIPLICATIONS: usize = 1 << 28;
+
+/// Elements of the right factor in a block: with few rows it is reading them that takes the time.
+const ELEMENTS: usize = 1 << 22;
+
+/// Multiplications of a band of small matrices.
+const SMALL: usize = 1 << 22;
+
+/// Elements that matrices can be multiplied of.
+pub(super) trait Factor: Element {
+    /// The product of `left` and `right`, with blocks of at most so many rows, columns and terms.
+    fn product(
+        bands: Bands<'_>,
+        left: Tensor,
+        right: Tensor,
+        block: usize,
+    ) -> impl Future<Output = Result<BytesMut, Error>> + Send;
+}
+
+impl Factor for f32 {
+    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
+        product::<Direct<f32>>(bands, left, right, block).await
+    }
+}
+
+impl Factor for f64 {
+    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
+        product::<Direct<f64>>(bands, left, right, block).await
+    }
+}
+
+impl Factor for f16 {
+    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
+        product::<Widened<f16>>(bands, left, right, block).await
+    }
+}
+
+impl Factor for bf16 {
+    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
+        product::<Widened<bf16>>(bands, left, right, block).await
+    }
+}
+
+async fn product<B: Blocks>(
+    bands: Bands<'_>,
+    left: Tensor,
+    right: Tensor,
+    block: usize,
+) -> Result<BytesMut, Error> {
+    let internal = |Invalid(why)| Error::Internal(why);
+    let (matrices, rows, inner) = left.shape.matrices().map_err(internal)?;
+    let (_, _, columns) = right.shape.matrices().map_err(internal)?;
+    // Bands of about the same size.
+    let tall = rows.div_ceil(rows.div_ceil(ROWS.min(block)));
+    let wide = columns.min(COLUMNS).min(block);
+    let deep = (MULTIPLICATIONS / (tall * wide)).min(ELEMENTS / wide).min(inner).min(block).max(1);
+    // Small matrices: many in a band.
+    let many = SMALL / rows.saturating_mul(inner).saturating_mul(columns) * rows;
+    let kernel = Product::<B> { left, right, rows, inner, columns, tall, wide, deep, blocks: PhantomData };
+    bands.make(matrices * rows, tall.max(many), kernel).await
+}
+
+/// A product whose factors hold all there is to know.
+struct Product<B> {
+    left: Tensor,
+    right: Tensor,
+    rows: usize,
+    inner: usize,
+    columns: usize,
+    /// The most of each that a block has.
+    tall: usize,
+    wide: usize,
+    deep: usize,
+    blocks: PhantomData<fn() -> B>,
+}
+
+/// The factors of one matrix of the result, and which block of them.
+struct Block<'a, T> {
+    left: &'a [T],
+    right: &'a [T],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    terms: Range<usize>,
+    inner: usize,
+    width: usize,
+}
+
+/// How blocks of one type are multiplied.
+trait Blocks: Send + Sync + 'static {
+    type Element: Element;
+    type Scratch: Default + Send;
+
+    /// Adds a block's terms to `out`, whole rows of the result; the first terms replace what was there.
+    fn multiply(block: &Block<'_, Self::Element>, out: &mut [Self::Element], scratch: &mut Self::Scratch);
+}
+
+/// Where a band is: rows that are done, and columns and terms of those after them.
+#[derive(Default)]
+struct At<S> {
+    row: usize,
+    column: usize,
+    term: usize,
+    scratch: S,
+}
+
+impl<B: Blocks> Kernel for Product<B> {
+    type State = At<B::Scratch>;
+
+    fn step(&self, band: &Range<usize>, out: &mut [u8], at: &mut Self::State) -> bool {
+        let Product { rows, inner, columns, tall, wide, deep, .. } = *self;
+        let begin = band.start + at.row;
+        // A block is of one matrix.
+        let (matrix, row) = (begin / rows, begin % rows);
+        let height = tall.min(rows - row).min(band.end - begin);
+        let part = |of: &Tensor, size: usize| matrix * size..matrix * size + size.min(of.shape.elements());
+        let left = elements(self.left.host()).get(part(&self.left, rows * inner)).unwrap_or_default();
+        let right = elements(self.right.host()).get(part(&self.right, inner * columns)).unwrap_or_default();
+        let block = Block {
+            left,
+            right,
+            rows: row..row + height,
+            columns: at.column..columns.min(at.column + wide),
+            terms: at.term..inner.min(at.term + deep),
+            inner,
+            width: columns,
+        };
+        let out = elements_mut(out).get_mut(at.row * columns..(at.row + height) * columns);
+        B::multiply(&block, out.unwrap_or_default(), &mut at.scratch);
+        at.term = block.terms.end;
+        if at.term == inner {
+            (at.term, at.column) = (0, block.columns.end);
+        }
+        if at.column == columns {
+            (at.column, at.row) = (0, at.row + height);
+        }
+        at.row < band.len()
+    }
+}
+
+impl<T> Block<'_, T> {
+    fn before(&self) -> Before {
+        if self.terms.start == 0 { Before::Replaced } else { Before::Kept }
+    }
+}
+
+/// Views of slices that a block was cut out of always fit.
+fn fits<T>(view: Result<T, gemm::Mismatch>) -> Option<T> {
+    debug_assert!(view.is_ok());
+    view.ok()
+}
+
+/// The type that is computed in is the one that is stored.
+struct Direct<T>(PhantomData<fn() -> T>);
+
+impl<T: Element + gemm::Element> Blocks for Direct<T> {
+    type Element = T;
+    type Scratch = ();
+
+    fn multiply(block: &Block<'_, T>, out: &mut [T], (): &mut ()) {
+        let Block { left, right, rows, columns, terms, inner, width } = block;
+        let all = left.len() / inner;
+        let mut product = || {
+            let left = Matrix::new(left, all, *inner)?.rows(rows.clone())?.columns(terms.clone())?;
+            let right = Matrix::new(right, *inner, *width)?.rows(terms.clone())?.columns(columns.clone())?;
+            let out = MatrixMut::new(out, rows.len(), *width)?.columns(columns.clone())?;
+            gemm::product(out, block.before(), left, right, 1)
+        };
+        fits(product());
+    }
+}
+
+/// Halves are computed in binary32: a block's factors are widened, its sums kept until they are whole.
+struct Widened<T>(PhantomData<fn() -> T>);
+
+#[derive(Default)]
+struct Wide {
+    left: Vec<f32>,
+    right: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl<T: Element> Blocks for Widened<T> {
+    type Element = T;
+    type Scratch = Wide;
+
+    fn multiply(block: &Block<'_, T>, out: &mut [T], wide: &mut Wide) {
+        let Block { left, right, rows, columns, terms, inner, width } = block;
+        widen(&mut wide.left, left, *inner, rows, terms);
+        widen(&mut wide.right, right, *width, terms, columns);
+        wide.sums.resize(rows.len() * columns.len(), 0.0);
+        let mut product = || {
+            let left = Matrix::new(&wide.left, rows.len(), terms.len())?;
+            let right = Matrix::new(&wide.right, terms.len(), columns.len())?;
+            let sums = MatrixMut::new(&mut wide.sums, rows.len(), columns.len())?;
+            gemm::product(sums, block.before(), left, right, 1)
+        };
+        fits(product());
+        if terms.end == *inner {
+            for (out, sums) in out.chunks_exact_mut(*width).zip(wide.sums.chunks_exact(columns.len())) {
+                let out = out.get_mut(columns.clone()).unwrap_or_default();
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = T::from_f64(f64::from(*sum)));
+            }
+        }
+    }
+}
+
+/// Some rows and columns of a matrix of that `width`, as binary32.
+fn widen<T: Element>(
+    wide: &mut Vec<f32>,
+    matrix: &[T],
+    width: usize,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+) {
+    wide.clear();
+    wide.reserve(rows.len() * columns.len());
+    for row in matrix.chunks_exact(width).skip(rows.start).take(rows.len()) {
+        wide.extend(
+            row.get(columns.clone()).unwrap_or_default().iter().map(|element| element.to_f64() as f32),
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Long work in short pieces: how a backend computes on the threads of the guests, in turns with them.
+//!
+//! Work is split into [`Share`]s, one for each thread that may take part. A share does one piece after the other;
+//! between two pieces its thread may be somebody else's. A share owns what it works on: where nobody waits for the
+//! result any more, it is dropped after the piece that it is at, and what it holds is given back then, not before.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+/// A part of some work.
+pub trait Share: Send {
+    /// Does the next piece, some milliseconds long at most; whether there is more to do.
+    fn piece(&mut self) -> bool;
+}
+
+/// Why work did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// The task that it was for was ended.
+    #[error("the task was ended")]
+    Ended,
+    /// A piece panicked: a fault of the runtime.
+    #[error("a piece of the work failed")]
+    Failed,
+}
+
+/// The threads that one task's work may be done on.
+#[async_trait]
+pub trait Workers: Send + Sync {
+    /// How many shares are of use.
+    fn count(&self) -> usize;
+
+    /// Does all of `shares`, each in turns with everybody else. Dropped before its end, it stops them after the
+    /// pieces that they are at.
+    async fn work(&self, shares: Vec<Box<dyn Share>>) -> Result<(), Stopped>;
+}
+
+/// The caller's own thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inline;
+
+#[async_trait]
+impl Workers for Inline {
+    fn count(&self) -> usize {
+        1
+    }
+
+    async fn work(&self, shares: Vec<Box<dyn Share>>) -> Result<(), Stopped> {
+        for mut share in shares {
+            while share.piece() {}
+        }
+        Ok(())
+    }
+}
+
+/// Things that shares take out and put back, each once.
+pub struct Pile<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T> Clone for Pile<T> {
+    fn clone(&self) -> Pile<T> {
+        Pile(self.0.clone())
+    }
+}
+
+impl<T> Pile<T> {
+    /// Of these; the last is on top.
+    pub fn new(things: Vec<T>) -> Pile<T> {
+        Pile(Arc::new(Mutex::new(things)))
+    }
+
+    /// The one on top.
+    pub fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Puts one on top.
+    pub fn put(&self, thing: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
+    }
+
+    /// All that are left.
+    pub fn empty(&self) -> Vec<T> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,330 @@
+//! `omnimind:runtime/tensor`: tensors that live on the host.
+//!
+//! Everything that a call will take is set aside before anything is done: bytes of the result, and operations.
+
+use std::sync::Arc;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable, WasmList};
+
+use super::HostView;
+use crate::backend::tensor::{
+    Device, ElementType, Error as Failed, Invalid, Operation, Output, Precision, Shape, Tensor, TensorBackend,
+    top_k_flops,
+};
+use crate::backend::work::Workers;
+use crate::bindings::omnimind::runtime::tensor as wit;
+use crate::bindings::omnimind::runtime::types::{self, Error};
+use crate::limits::{Budget, Held, Ledger, MachineMemory};
+
+/// The interface, where two of its functions are added by hand.
+const INTERFACE: &str = "omnimind:runtime/tensor@0.1.0";
+
+/// What one task computes with.
+#[derive(Clone)]
+pub struct Tensors {
+    /// Who computes.
+    pub backend: Arc<dyn TensorBackend>,
+    /// On which threads.
+    pub workers: Arc<dyn Workers>,
+    /// What the machine has left for all tasks together.
+    pub memory: MachineMemory,
+}
+
+struct TensorView<'a> {
+    task: Task<'a>,
+    table: &'a mut ResourceTable,
+}
+
+/// Who computes, and who pays for it.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    tensors: &'a Tensors,
+    ledger: &'a Arc<Ledger>,
+}
+
+struct HasTensors;
+
+impl HasData for HasTensors {
+    type Data<'a> = TensorView<'a>;
+}
+
+type Made = wasmtime::Result<Result<Resource<Tensor>, Error>>;
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Error {
+        match failed {
+            Failed::Invalid(Invalid(rule)) => Error::InvalidInput(rule),
+            Failed::NoMemory { .. } => Error::Unavailable(failed.to_string()),
+            // Nobody sees it: the guest has ended too.
+            Failed::Stopped(crate::backend::work::Stopped::Ended) => Error::Cancelled,
+            Failed::Stopped(_) | Failed::Internal(_) => Error::Internal(failed.to_string()),
+        }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(Invalid(rule): Invalid) -> Error {
+        Error::InvalidInput(rule)
+    }
+}
+
+impl Task<'_> {
+    /// Sets aside what a tensor of that shape takes.
+    fn output(&self, shape: Shape, element: ElementType) -> Result<Output, Error> {
+        let bytes = shape.bytes(element) as u64;
+        let held: Held = self.ledger.hold(Budget::TensorBytes, bytes)?;
+        if !self.tensors.memory.take(bytes) {
+            return Err(Error::Unavailable(format!("the machine is short of memory: {bytes} bytes were refused")));
+        }
+        Ok(Output { shape, element, held: Arc::new(held) })
+    }
+
+    fn new_output(&self, sizes: Vec<u32>, element: wit::ElementType) -> Result<Output, Error> {
+        self.output(Shape::new(sizes)?, element.into())
+    }
+
+    async fn compute(&self, operation: Operation) -> Result<Tensor, Error> {
+        let (shape, element) = operation.result()?;
+        let output = self.output(shape, element)?;
+        self.ledger.spend(Budget::TensorFlops, operation.flops())?;
+        let Tensors { backend, workers, .. } = self.tensors;
+        Ok(backend.compute(operation, output, &**workers).await?)
+    }
+
+    /// Refuses what a call brings back if the host has no room for it.
+    fn has_room(&self, bytes: u64) -> Result<(), Error> {
+        let remaining = self.ledger.room_for_a_call();
+        if bytes <= remaining {
+            return Ok(());
+        }
+        let budget = Budget::MemoryBytes.name().to_owned();
+        Err(Error::BudgetExhausted(types::BudgetExhausted { budget, requested: bytes, remaining }))
+    }
+
+    async fn largest(&self, of: Tensor, k: u32) -> Result<(Vec<u32>, Vec<f32>), Error> {
+        let k = usize::try_from(k).unwrap_or(usize::MAX);
+        // Rows times what each brings back, in the making and made.
+        let bytes = (of.shape.elements() / of.shape.row()).saturating_mul(k).saturating_mul(2 * 8);
+        self.has_room(bytes as u64)?;
+        self.ledger.spend(Budget::TensorFlops, top_k_flops(&of, k))?;
+        let Tensors { backend, workers, .. } = self.tensors;
+        Ok(backend.top_k(of, k, &**workers).await?)
+    }
+}
+
+impl TensorView<'_> {
+    fn get(&self, tensor: &Resource<Tensor>) -> wasmtime::Result<Tensor> {
+        Ok(self.table.get(tensor)?.clone())
+    }
+
+    /// Hands a tensor to the guest.
+    fn give(&mut self, made: Result<Tensor, Error>) -> Made {
+        match made {
+            Ok(tensor) => Ok(Ok(self.table.push(tensor)?)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    async fn computed(&mut self, operation: Operation) -> Made {
+        let made = self.task.compute(operation).await;
+        self.give(made)
+    }
+}
+
+impl wit::HostTensor for TensorView<'_> {
+    fn from_bytes(&mut self, sizes: Vec<u32>, element: wit::ElementType, data: Vec<u8>) -> Made {
+        super::carry(self.task.ledger, (sizes.len() * 4 + data.len()) as u64)?;
+        let Task { tensors, .. } = self.task;
+        let output = self.task.new_output(sizes, element);
+        let made = output.and_then(|output| Ok(tensors.backend.adopt(output, data)?));
+        self.give(made)
+    }
+
+    async fn random(&mut self, sizes: Vec<u32>, element: wit::ElementType, seed: u64) -> Made {
+        super::carry(self.task.ledger, (sizes.len() * 4) as u64)?;
+        match Shape::new(sizes) {
+            Ok(shape) => self.computed(Operation::Random { shape, element: element.into(), seed }).await,
+            Err(invalid) => Ok(Err(invalid.into())),
+        }
+    }
+
+    fn zeros(&mut self, sizes: Vec<u32>, element: wit::ElementType) -> Made {
+        super::carry(self.task.ledger, (sizes.len() * 4) as u64)?;
+        let Task { tensors, .. } = self.task;
+        let output = self.task.new_output(sizes, element);
+        let made = output.and_then(|output| Ok(tensors.backend.zeros(output)?));
+        self.give(made)
+    }
+
+    fn shape(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<Vec<u32>> {
+        let sizes = self.table.get(&tensor)?.shape.sizes().to_vec();
+        super::carry(self.task.ledger, (sizes.len() * 4) as u64)?;
+        Ok(sizes)
+    }
+
+    fn element_type(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<wit::ElementType> {
+        Ok(self.table.get(&tensor)?.element.into())
+    }
+
+    fn device(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<wit::Device> {
+        self.table.get(&tensor)?;
+        Ok(self.task.tensors.backend.device().into())
+    }
+
+    fn precision(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<wit::Precision> {
+        let Precision::Highest = self.table.get(&tensor)?.precision;
+        Ok(wit::Precision::Highest)
+    }
+
+    /// Never called: see [`write`].
+    fn write(&mut self, _: Resource<Tensor>, _: u64, _: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        Ok(Err(Error::Internal("the function without a copy was to be linked".to_owned())))
+    }
+
+    fn read(
+        &mut self,
+        tensor: Resource<Tensor>,
+        offset: u64,
+        count: u64,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let tensor = self.get(&tensor)?;
+        let range = match tensor.elements(offset, count) {
+            Ok(range) => range,
+            Err(invalid) => return Ok(Err(invalid.into())),
+        };
+        if let Err(error) = self.task.has_room(range.len() as u64) {
+            return Ok(Err(error));
+        }
+        super::carry(self.task.ledger, range.len() as u64)?;
+        Ok(self.task.tensors.backend.read(&tensor, range).map_err(Error::from))
+    }
+
+    async fn matmul(
+        &mut self,
+        left: Resource<Tensor>,
+        right: Resource<Tensor>,
+        _at_least: wit::Precision,
+    ) -> Made {
+        let operation = Operation::Matmul(self.get(&left)?, self.get(&right)?);
+        self.computed(operation).await
+    }
+
+    async fn transpose(&mut self, tensor: Resource<Tensor>) -> Made {
+        let operation = Operation::Transpose(self.get(&tensor)?);
+        self.computed(operation).await
+    }
+
+    async fn add(&mut self, left: Resource<Tensor>, right: Resource<Tensor>) -> Made {
+        let operation = Operation::Add(self.get(&left)?, self.get(&right)?);
+        self.computed(operation).await
+    }
+
+    async fn scale(&mut self, tensor: Resource<Tensor>, factor: f32) -> Made {
+        let operation = Operation::Scale(self.get(&tensor)?, factor);
+        self.computed(operation).await
+    }
+
+    async fn softmax(&mut self, tensor: Resource<Tensor>) -> Made {
+        let operation = Operation::Softmax(self.get(&tensor)?);
+        self.computed(operation).await
+    }
+
+    async fn normalize(&mut self, tensor: Resource<Tensor>) -> Made {
+        let operation = Operation::Normalize(self.get(&tensor)?);
+        self.computed(operation).await
+    }
+
+    async fn top_k(
+        &mut self,
+        tensor: Resource<Tensor>,
+        k: u32,
+    ) -> wasmtime::Result<Result<(Vec<u32>, Vec<f32>), Error>> {
+        let of = self.get(&tensor)?;
+        let found = self.task.largest(of, k).await;
+        if let Ok((places, numbers)) = &found {
+            super::carry(self.task.ledger, 4 * (places.len() + numbers.len()) as u64)?;
+        }
+        Ok(found)
+    }
+
+    fn drop(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<()> {
+        self.table.delete(tensor)?;
+        Ok(())
+    }
+}
+
+impl wit::Host for TensorView<'_> {
+    fn placement(&mut self) -> wasmtime::Result<(wit::Device, u64)> {
+        let Task { tensors: Tensors { backend, memory, .. }, ledger } = self.task;
+        let of_device = backend.free_bytes().unwrap_or(u64::MAX).min(memory.left());
+        Ok((backend.device().into(), ledger.remaining(Budget::TensorBytes).min(of_device)))
+    }
+}
+
+impl From<wit::ElementType> for ElementType {
+    fn from(element: wit::ElementType) -> ElementType {
+        match element {
+            wit::ElementType::Float32 => ElementType::Float32,
+            wit::ElementType::Float64 => ElementType::Float64,
+            wit::ElementType::Float16 => ElementType::Float16,
+            wit::ElementType::Bfloat16 => ElementType::Bfloat16,
+        }
+    }
+}
+
+impl From<ElementType> for wit::ElementType {
+    fn from(element: ElementType) -> wit::ElementType {
+        match element {
+            ElementType::Float32 => wit::ElementType::Float32,
+            ElementType::Float64 => wit::ElementType::Float64,
+            ElementType::Float16 => wit::ElementType::Float16,
+            ElementType::Bfloat16 => wit::ElementType::Bfloat16,
+        }
+    }
+}
+
+impl From<Device> for wit::Device {
+    fn from(device: Device) -> wit::Device {
+        match device {
+            Device::Cpu => wit::Device::Cpu,
+        }
+    }
+}
+
+fn view<T: HostView>(t: &mut T) -> TensorView<'_> {
+    let host = t.host().call();
+    let task = Task { tensors: &host.tensors, ledger: &host.ledger };
+    TensorView { task, table: &mut host.table }
+}
+
+/// `write`, by hand: what is generated copies the guest's bytes once more on their way.
+fn write<T: HostView>(
+    mut store: StoreContextMut<'_, T>,
+    (tensor, offset, data): (Resource<Tensor>, u64, WasmList<u8>),
+) -> wasmtime::Result<Result<(), Error>> {
+    let length = data.as_le_slice(&store).len();
+    let TensorView { task, table } = view(store.data_mut());
+    super::carry(task.ledger, length as u64)?;
+    let backend = task.tensors.backend.clone();
+    let place = table.get_mut(&tensor)?;
+    let range = match place.bytes(offset, length) {
+        Ok(range) => range,
+        Err(invalid) => return Ok(Err(invalid.into())),
+    };
+    // Out of the store, which has the guest's bytes too.
+    let mut out = place.take();
+    let written = backend.write(&mut out, range, data.as_le_slice(&store));
+    *store.data_mut().host().table.get_mut(&tensor)? = out;
+    Ok(written.map_err(Error::from))
+}
+
+pub(super) fn add_to_linker<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<T, HasTensors>(linker, view)?;
+    linker.allow_shadowing(true);
+    linker
+        .instance(INTERFACE)?
+        .func_wrap("[method]tensor.write", |store, arguments| Ok((write::<T>(store, arguments)?,)))?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
