@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Those that `cli/client/attest/pairs.rs` names.
-const GUESTS: [&str; 21] = [
+const GUESTS: [&str; 23] = [
     "bulk-fill",
     "checkpoint",
     "echo",
@@ -28,6 +28,8 @@ const GUESTS: [&str; 21] = [
     "spin",
     "table-count",
     "table-grow",
+    "tensor-hoard",
+    "tensor-products",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

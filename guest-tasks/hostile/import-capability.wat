@@ -1,8 +1,7 @@
 ;; Attacks: grants: imports `omnimind:runtime/tensor@0.1.0`.
 ;; Input: -
 ;; When the host says no: it never runs.
-;; Must happen: not granted, `403 capability_denied` with the JSON to add; granted, returns its input; where
-;;   the host has no tensors, `503 capability_unavailable`.
+;; Must happen: not granted, `403 capability_denied` with the JSON to add; granted, returns its input.
 (component
   (import "omnimind:runtime/tensor@0.1.0" (instance
     (type $d (enum "cpu" "cuda"))

@@ -16,10 +16,15 @@ fn in_prod_nothing_is_granted_that_was_not_asked_for() {
     let detail = problem["detail"].as_str().expect("text");
     let (_, exact) = detail.split_once("\"grants\": ").expect("the JSON to add");
     assert_eq!(serde_json::from_str::<Value>(exact).expect("JSON"), json!({"tensor": true}));
-    // What it says works: the next obstacle is that this server has no tensors.
-    let granted = server.post("/api/tasks/", &json!({"component": digest, "grants": problem["grants"]}));
-    granted.problem(503, "capability_unavailable");
-    assert!(!granted.headers.contains_key("retry-after"), "waiting does not help: {granted:?}");
+    // What it says works.
+    let granted = server.run(&json!({"component": digest, "grants": problem["grants"], "input": 1}));
+    assert_eq!(granted["result"], 1, "{granted}");
+    // The next obstacle of another one is that there is no such thing.
+    let unavailable = server.push("hostile/import-unavailable");
+    let reply =
+        server.post("/api/tasks/", &json!({"component": unavailable, "grants": {"inference": ["m"]}}));
+    reply.problem(503, "capability_unavailable");
+    assert!(!reply.headers.contains_key("retry-after"), "waiting does not help: {reply:?}");
     for other in [json!({}), json!({"tensor": false}), json!({"embedding": true, "inference": ["m"]})] {
         let reply = server.post("/api/tasks/", &json!({"component": digest, "grants": other}));
         reply.problem(403, "capability_denied");
@@ -35,18 +40,21 @@ fn in_prod_nothing_is_granted_that_was_not_asked_for() {
     assert_eq!(said["admission"], json!({"state": "refused", "reason": "capability_denied"}));
     let said = dry(json!({"tensor": true}));
     assert_eq!(said["capabilities"], json!({"needed": ["tensor"], "granted": ["tensor"], "missing": []}));
+    assert_eq!(said["admission"]["state"], "admitted", "{said}");
+    let task = json!({"component": unavailable, "grants": {"inference": ["m"]}});
+    let said = server.post("/api/tasks/?dry_run=true", &task).json();
     assert_eq!(said["admission"]["reason"], "capability_unavailable");
-    assert_eq!(server.get("/api/tasks/").json()["tasks"], json!([]), "nothing was stored");
+    assert_eq!(server.get("/api/tasks/").json()["tasks"].as_array().map(Vec::len), Some(1), "one was stored");
     // Who needs nothing is not asked.
     assert_eq!(server.run(&json!({"component": server.push("hostile/echo"), "input": 1}))["result"], 1);
-    assert_eq!(server.get("/api/tasks/").json()["tasks"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.get("/api/tasks/").json()["tasks"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]
 fn in_dev_tensors_are_granted_unless_the_submission_says_otherwise() {
     let server = shared();
     let digest = server.push("hostile/import-capability");
-    server.post("/api/tasks/", &json!({"component": digest})).problem(503, "capability_unavailable");
+    assert_eq!(server.run(&json!({"component": digest, "input": 1}))["result"], 1);
     let nothing = server.post("/api/tasks/", &json!({"component": digest, "grants": {}}));
     nothing.problem(403, "capability_denied");
 }

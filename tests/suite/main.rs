@@ -64,6 +64,7 @@ mod store_commands;
 mod store_files;
 mod task_context;
 mod tenants;
+mod tensors;
 mod tidy;
 mod tls;
 mod waiting;

@@ -2,7 +2,7 @@
 //!
 //! A task is a function from bytes to bytes. This crate exports that function the way the runtime expects
 //! it (world `task` of `wit/`) and gives it what the runtime offers a running task: progress, checkpoints,
-//! budgets, cancellation ([`context`]). A whole guest is one file:
+//! budgets, cancellation ([`context`]), and tensors ([`tensor`]). A whole guest is one file:
 //!
 //! ```
 //! fn shout(input: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -33,7 +33,7 @@ pub mod bindings {
         inline: "
             package omnimind:guest;
             world guest {
-                include omnimind:runtime/task@0.1.0;
+                include omnimind:runtime/everything@0.1.0;
                 import wasi:cli/stderr@0.2.0;
             }
         ",
@@ -51,6 +51,7 @@ mod error;
 pub mod json;
 #[doc(hidden)]
 pub mod panic;
+pub mod tensor;
 
 pub use error::{BudgetExhausted, Error};
 

@@ -365,8 +365,11 @@ impl Execution {
             let asked = self.control.asked();
             let task = TaskContext::new(task_id, self.attempt, job.metadata, asked, elapsed, job.journal);
             let Lent { memory, backends, workers } = &job.lent;
-            let tensors =
-                Tensors { backend: backends.tensor.clone(), workers: workers.clone(), memory: memory.clone() };
+            let tensors = Tensors {
+                backend: backends.tensor.clone(),
+                workers: workers.clone(),
+                memory: memory.clone(),
+            };
             HostCtx::new(ledger.clone(), stdio, task, tensors, clock)
         };
 

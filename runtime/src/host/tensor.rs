@@ -9,8 +9,8 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable, WasmList};
 
 use super::HostView;
 use crate::backend::tensor::{
-    Device, ElementType, Error as Failed, Invalid, Operation, Output, Precision, Shape, Tensor, TensorBackend,
-    top_k_flops,
+    Device, ElementType, Error as Failed, Invalid, Operation, Output, Precision, Shape, Tensor,
+    TensorBackend, top_k_flops,
 };
 use crate::backend::work::Workers;
 use crate::bindings::omnimind::runtime::tensor as wit;
@@ -75,7 +75,9 @@ impl Task<'_> {
         let bytes = shape.bytes(element) as u64;
         let held: Held = self.ledger.hold(Budget::TensorBytes, bytes)?;
         if !self.tensors.memory.take(bytes) {
-            return Err(Error::Unavailable(format!("the machine is short of memory: {bytes} bytes were refused")));
+            return Err(Error::Unavailable(format!(
+                "the machine is short of memory: {bytes} bytes were refused"
+            )));
         }
         Ok(Output { shape, element, held: Arc::new(held) })
     }

@@ -197,7 +197,10 @@ fn elements_and_rows_are_those_of_binary64() {
                     continue;
                 }
                 let off = error(&bench.numbers(&bench.compute(operation).unwrap()), &wanted);
-                assert!(off <= tolerance(element, sizes[sizes.len() - 1]), "{name} {element:?} {sizes:?}: {off}");
+                assert!(
+                    off <= tolerance(element, sizes[sizes.len() - 1]),
+                    "{name} {element:?} {sizes:?}: {off}"
+                );
             }
         }
     }

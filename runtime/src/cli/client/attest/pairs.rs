@@ -8,6 +8,12 @@ use crate::task::FailureKind;
 
 const PAGE: u64 = 64 << 10;
 
+/// Bytes of each tensor of `tensor-hoard`.
+const TENSOR: u64 = 4096;
+
+/// Operations of each product of `tensor-products`.
+const PRODUCT: u64 = 2 * 64 * 64 * 64;
+
 /// What each task asks for beside the limit in question, or the server's maximum: room for the guest, whatever
 /// the defaults, and the end of an attack that its own limit does not end, long after it should have.
 const ROOM: [(Budget, u64); 5] = [
@@ -241,6 +247,14 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
         units(size),
         units(size.saturating_sub(1)),
     ));
+
+    let tensors = at(TensorBytes, 100 * TENSOR) / TENSOR;
+    let size = tensors * TENSOR;
+    pairs.push(new(TensorBytes, guest!("tensor-hoard"), Told, size, units(tensors + 1), units(tensors)));
+
+    let products = at(TensorFlops, 100 * PRODUCT) / PRODUCT;
+    let size = products * PRODUCT;
+    pairs.push(new(TensorFlops, guest!("tensor-products"), Told, size, units(products + 1), units(products)));
 
     let count = at(Handles, 100);
     let pair = new(Handles, guest!("handles"), Stopped(HandleLimit), count, units(count + 1), units(count));
