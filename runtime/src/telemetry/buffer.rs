@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line::Output;
+use super::line::{Output, complain};
 use super::{drop_one, dropped};
 
 /// How long the end of the process waits for what is in the buffer.
@@ -85,7 +85,10 @@ fn write_all(lines: &Receiver<Message>, mut output: Output) {
             Err(TryRecvError::Disconnected) => return,
         };
         match message {
-            Message::Line(line) => works = output.write(&line),
+            Message::Line(line) => {
+                works = output.write(&line);
+                output.complaint().iter().for_each(complain);
+            }
             Message::End(_) => return,
         }
     }
