@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use omnimind_tests::server::{Reply, Server, eventually, scratch};
-use omnimind_tests::{binary, guest};
+use omnimind_tests::{binary, checkout, guest};
 use serde_json::{Value, json};
 
 /// A token, and the server that it is for.
@@ -550,6 +550,16 @@ fn tokens_may_stand_in_the_configuration() {
     let id = listed["id"].as_str().expect("an id");
     server.delete(&format!("/api/tokens/{id}")).problem(409, "conflict");
     drop(server);
+    // As the document has them.
+    let document = std::fs::read_to_string(checkout().join("docs/api.md")).expect("a document");
+    let (_, example) = document.split_once("```yaml\nauthentication:\n  tokens:\n").expect("the example");
+    let example = example.split("```").next().expect("its text");
+    std::fs::write(&file, format!("authentication:\n  tokens:\n{example}")).expect("a file");
+    let hash = line.split('"').find(|word| word.starts_with("$argon2id")).expect("a hash");
+    let mut check = Command::new(binary());
+    let check = check.args(["config", "check"]).arg(&file).env("RESEARCH_TOKEN_HASH", hash);
+    let (code, _, told) = said(check);
+    assert_eq!(code, Some(0), "{told}");
     let with_grants = |grants: &str| line.replacen('{', &format!("{{grants: {grants}, "), 1);
     for (wrong, what) in [
         (line.replace("acme", "Acme"), "tenant"),

@@ -50,10 +50,11 @@ pub fn settings(file: Option<&Path>, needed: bool) -> anyhow::Result<ClientConfi
 
 /// Why a server's certificate was not trusted, if that is what made a connection fail.
 pub fn distrust(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let inside = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>();
-    let Some(rustls::Error::InvalidCertificate(error)) = cause.downcast_ref().or_else(inside) else {
-        return None;
-    };
+    // One or two of these are around it, and do not name it as their source.
+    if let Some(wrapped) = cause.downcast_ref::<std::io::Error>() {
+        return distrust(wrapped.get_ref()?);
+    }
+    let Some(rustls::Error::InvalidCertificate(error)) = cause.downcast_ref() else { return None };
     use CertificateError as Is;
     let why = match error {
         Is::Expired | Is::ExpiredContext { .. } => "it has expired: the server needs a new one",
@@ -67,7 +68,10 @@ pub fn distrust(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             "nobody who is known here signed it; --cacert FILE names it, or its issuer's (the server's own is the file in its server.tls.cert)"
         }
     };
-    Some(format!("{why} ({error:?})"))
+    // Its name alone: some have pages of details.
+    let name = format!("{error:?}");
+    let name = name.split([' ', '{']).next().unwrap_or_default();
+    Some(format!("{why} ({})", name.trim_start_matches("Other(OtherError(").trim_end_matches(')')))
 }
 
 /// Trusts the certificates of a file.
