@@ -430,6 +430,24 @@ fn a_tenant_holds_no_more_places_than_its_share() {
 }
 
 #[test]
+fn a_share_goes_with_the_token_that_named_it() {
+    let server = Server::with(&["--max-concurrent-tasks", "4"]);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
+    let whole = token(&server, json!({"tenant": "acme", "expires_at": soon.to_string()}));
+    let quarter = token(&server, json!({"tenant": "acme", "share": 25}));
+    assert_eq!(quarter.upload("hostile/sleep", "/api/components/?name=sleep").status, 201);
+    eventually(|| (whole.get("/api/tasks/").status == 401).then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    let ids: Vec<String> =
+        (0..3).map(|_| quarter.submit(&json!({"component": "sleep", "input": 800}))).collect();
+    eventually(|| {
+        let running = quarter.get("/api/tasks/?status=running").json();
+        assert!(running["tasks"].as_array().expect("tasks").len() <= 1, "a quarter of four: {running}");
+        (quarter.status(ids.last().expect("one")) == "completed").then_some(())
+    });
+}
+
+#[test]
 fn tasks_may_use_what_their_token_allows() {
     let server = Server::start();
     let none = token(&server, json!({"tenant": "acme", "grants": {"embedding": true}}));
