@@ -85,7 +85,7 @@ class Client:
         if user is None and token is None and parts.username:
             user, password = unquote(parts.username), unquote(parts.password or "")
         if user is None and (given or running):
-            token = token or os.environ.get("OMNIMIND_TOKEN") or None
+            token = token or os.environ.get("OMNIMIND_TOKEN", "").strip() or None
         chosen = os.environ.get("OMNIMIND_DASHBOARD_USER"), os.environ.get("OMNIMIND_DASHBOARD_PASS")
         if user is None and token is None and all(chosen) and (given or running):
             user, password = chosen
@@ -99,6 +99,9 @@ class Client:
         pair = f"{user}:{password or ''}".encode()
         self._headers = {} if user is None else {"Authorization": "Basic " + base64.b64encode(pair).decode()}
         if user is None and token is not None:
+            if not all("!" <= character <= "~" for character in token):
+                # It is not repeated: most of it may be a secret.
+                raise ValueError("token, or OMNIMIND_TOKEN: one word of visible ASCII characters, like om_ID_SECRET")
             self._headers = {"Authorization": f"Bearer {token}"}
 
     def push(self, component: Union[bytes, str, os.PathLike], name: Optional[str] = None) -> dict:

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
@@ -215,13 +215,10 @@ impl Serving {
 
     /// Serves until a SIGTERM or Ctrl-C, then lets what runs finish; a second one ends that at once. What can
     /// change meanwhile does at a SIGHUP, as `reload` says, or, on a terminal, that ends it too.
-    ///
-    /// # Errors
-    /// Signals cannot be listened to.
-    pub fn run(self, reload: Reload) -> anyhow::Result<()> {
+    pub fn run(self, reload: Reload) {
         let Serving { runtime, app, store, listener, ending, mut stop, hangup, _guests, .. } = self;
         let drain = app.config.server.drain;
-        runtime.block_on(async {
+        let asked = runtime.block_on(async {
             let watching = {
                 let health = app.health.clone();
                 tokio::spawn(async move { health.watch().await })
@@ -230,9 +227,11 @@ impl Serving {
             let reloading = hangup.map(|hangup| tokio::spawn(reload.watch(hangup, app.tls.clone())));
             let certificate = app.tls.clone().map(|tls| tokio::spawn(tls.watch(CERTIFICATE_INTERVAL)));
             let telling = tokio::spawn(server::tell(app.clone()));
+            let sharing = tokio::spawn(share_out(app.clone()));
             let retention = tokio::spawn(retain(store.clone(), app.bus.changes().clone(), &app.config));
             let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
             stop.asked().await;
+            let asked = Instant::now();
             tracing::info!("ending: at most {} s for what runs", drain.as_secs());
             ending.send_replace(true);
             let in_order = async {
@@ -249,13 +248,14 @@ impl Serving {
             watching.abort();
             guarding.abort();
             telling.abort();
+            sharing.abort();
             retention.abort();
-            anyhow::Ok(())
-        })?;
+            asked
+        });
         store.close();
         // A thread that is caught in a guest's bulk operation does not hold the process up.
         runtime.shutdown_timeout(Duration::from_millis(100));
-        Ok(())
+        tracing::info!(drain_ms = asked.elapsed().as_millis() as u64, "ended");
     }
 }
 
@@ -304,6 +304,14 @@ impl Stop {
             _ = self.interrupt.recv() => {}
             _ = hangup => {}
         }
+    }
+}
+
+/// Gives the scheduler the shares of tenants anew whenever a token is not good any more, or another one is.
+async fn share_out(app: Arc<App>) {
+    loop {
+        app.auth.tokens.changed().await;
+        app.scheduler.set_shares(app.auth.tokens.shares());
     }
 }
 

@@ -40,6 +40,25 @@ pub fn assert_idle(server: &Server) {
     assert_healthy(server);
 }
 
+/// Asserts that what a client is told is said in JSON's words.
+#[track_caller]
+pub fn assert_no_rust(words: &str) {
+    for rust in [
+        "struct ",
+        "enum ",
+        "sequence",
+        "a map",
+        "variant",
+        "invalid type",
+        "invalid value",
+        "u64",
+        "u32",
+        "u8",
+    ] {
+        assert!(!words.contains(rust), "{words}");
+    }
+}
+
 /// Asserts that the server is well, as anybody sees it.
 #[track_caller]
 pub fn assert_healthy(server: &Server) {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use omnimind_tests::server::{Reply, Server};
-use omnimind_tests::wire::{assert_healthy, assert_idle, memory_kib, shared};
+use omnimind_tests::wire::{assert_healthy, assert_idle, assert_no_rust, memory_kib, shared};
 use omnimind_tests::{bombs, guest};
 use serde_json::{Value, json};
 
@@ -175,6 +175,16 @@ fn a_wrong_field_is_named() {
         );
         let problem = reply.problem(422, "invalid_request");
         assert_eq!(problem["field"], field, "{problem}");
+        assert_no_rust(problem["detail"].as_str().expect("text"));
+    }
+    for (task, detail) in [
+        (json!({"args": "x"}), "args: an array is expected, not \"x\""),
+        (json!({"limits": [1]}), "limits: an object is expected, not an array"),
+        (json!({"deterministic": 1}), "deterministic: true or false is expected, not 1"),
+        (json!({"priority": 1}), "priority: a string is expected"),
+        (json!([]), "(the body): an object is expected, not an array"),
+    ] {
+        assert_eq!(server.post("/api/tasks/", &task).problem(422, "invalid_request")["detail"], detail);
     }
     let problem = server.post("/api/tasks/", &json!({"component": digest, "limits": {"feul": 1}})).json();
     assert!(problem["detail"].as_str().is_some_and(|text| text.contains("did you mean fuel")), "{problem}");

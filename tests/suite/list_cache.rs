@@ -175,7 +175,7 @@ fn nobody_is_shown_less_than_was_told() {
 }
 
 #[test]
-fn what_is_removed_is_in_no_list() {
+fn slow_what_is_removed_is_in_no_list() {
     let server = Server::set_up(&["--retention-days", "0"], |_| {});
     let echo = server.push("hostile/echo");
     server.run(&json!({"component": echo, "input": 1}));
@@ -255,6 +255,11 @@ fn the_command_line_lists_and_empties_them() {
         let output = server.omnimind("cache", arguments);
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
+    let (_, help) = omnimind(&["--help"]);
+    let caches = server.get("/api/cache/").json();
+    for cache in caches["caches"].as_array().expect("caches") {
+        assert!(help.contains(cache["name"].as_str().expect("a name")), "{cache}: {help}");
+    }
     let (code, table) = omnimind(&["list"]);
     let row = table.lines().find(|line| line.starts_with("task_list ")).expect("a row");
     let cells: Vec<&str> = row.split_whitespace().collect();

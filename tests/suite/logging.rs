@@ -257,6 +257,10 @@ fn the_command_line_shows_and_changes_the_level() {
     assert_eq!(told(&[]), (Some(0), "INFO\n".to_owned()));
     assert_eq!(told(&["error"]), (Some(0), "ERROR\n".to_owned()));
     assert_eq!(told(&["loud"]).0, Some(2));
+    let (_, help) = told(&["--help"]);
+    for level in ["error", "warning", "info", "debug", "trace", "omnimind log-level debug"] {
+        assert!(help.contains(level), "{level}: {help}");
+    }
     assert_eq!(server.get("/api/v1/logging/level").json()["level"], "ERROR");
 }
 
@@ -344,6 +348,30 @@ fn the_file_is_rotated_by_size_and_an_end_in_order_loses_nothing() {
     assert_eq!(numbers, expected, "each once, in order");
     // Nothing of it is on standard error.
     assert!(!log.server.log.lock().expect("no panic").contains("/number/"));
+}
+
+#[test]
+fn a_file_that_cannot_be_rotated_loses_nothing_and_says_so_once() {
+    for is_async in ["true", "false"] {
+        let variables = [
+            ("OMNIMIND_LOGGING__MAX_SIZE", "4KiB"),
+            ("OMNIMIND_LOGGING__MAX_FILES", "1"),
+            ("OMNIMIND_LOGGING__ASYNC", is_async),
+        ];
+        let mut log = Logging::with("info", &variables);
+        // A file does not take the place of a directory.
+        fs::create_dir(log.file.with_file_name("log.1")).expect("a directory");
+        for number in 0..100 {
+            assert_eq!(log.server.get(&format!("/number/{number}")).status, 404);
+        }
+        assert_eq!(log.server.terminate(), Some(0));
+        let text = log.text();
+        let numbers = json_lines(&text)
+            .into_iter()
+            .filter(|line| line["fields"]["path"].as_str().is_some_and(|path| path.starts_with("/number/")));
+        assert_eq!(numbers.count(), 100, "{text}");
+        assert_eq!(text.matches("the log could not be rotated").count(), 1, "{text}");
+    }
 }
 
 #[test]

@@ -254,6 +254,8 @@ fn the_machine_stands_beside_its_limits() {
 
     let short = server.get("/api/v1/performance/summary").json();
     assert_eq!(short["cpu_percent"]["limit"], 95.0);
+    let memory = &short["process_memory_bytes"];
+    assert!(memory["used"].is_u64() && memory["limit"].is_u64(), "whole bytes: {memory}");
     assert!(short["memory_percent"]["used"].as_f64().is_some_and(|percent| percent > 0.0), "{short}");
     assert!(
         short["response_time_ms"]["p95"].as_f64().is_some() && short["throughput_per_s"].as_f64() > Some(0.0)

@@ -125,9 +125,18 @@ with contextlib.suppress(ValueError):
 # A token leads to its tenant, whoever else could come in.
 with problem(401, "unauthorized"):
     next(Client(url, token="om_0123456789abcdef_x", data_dir=data_dir).list())
-os.environ["OMNIMIND_TOKEN"] = "om_0123456789abcdef_x"
-with problem(401, "unauthorized"):
-    next(Client(data_dir=data_dir).list())
+# The end of a line, as out of a file, is not a part of it; and what no header can carry is told as what it is.
+for token in ["om_0123456789abcdef_x", "om_0123456789abcdef_x\n"]:
+    os.environ["OMNIMIND_TOKEN"] = token
+    with problem(401, "unauthorized"):
+        next(Client(data_dir=data_dir).list())
+os.environ["OMNIMIND_TOKEN"] = "om_0123456789abcdef_x\nsecret"
+try:
+    Client(data_dir=data_dir)
+except ValueError as error:
+    assert "OMNIMIND_TOKEN" in str(error) and "secret" not in str(error)
+else:
+    raise AssertionError("no header can carry that")
 del os.environ["OMNIMIND_TOKEN"]
 
 # Empty variables count as not set, as they do for the server.

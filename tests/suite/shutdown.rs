@@ -95,6 +95,35 @@ fn a_task_that_outlasts_the_drain_is_run_again_and_no_attempt_counted() {
 }
 
 #[test]
+fn the_log_says_that_the_server_has_ended_and_how_long_that_took() {
+    for format in ["json", "text"] {
+        let mut server = Server::set_up(&[], |command| {
+            command.env("OMNIMIND_LOGGING__FORMAT", format).env_remove("LOG_LEVEL");
+        });
+        let sleep_600 = sleep(&server.push("hostile/sleep"), 600);
+        let id = server.submit(&sleep_600);
+        server.wait_for_status(&id, "running");
+        assert_eq!(server.terminate(), Some(0));
+        let log = eventually(|| {
+            let log = server.log.lock().expect("no panic").clone();
+            log.lines().last().filter(|line| line.contains("ended")).map(str::to_owned)
+        });
+        let took: u64 = match format {
+            "json" => {
+                let line: Value = serde_json::from_str(&log).expect("JSON");
+                assert_eq!(line["fields"]["message"], "ended");
+                line["fields"]["drain_ms"].as_u64().expect("a number")
+            }
+            _ => {
+                let (_, took) = log.split_once("ended drain_ms=").unwrap_or_else(|| panic!("{log}"));
+                took.trim().parse().expect("a number")
+            }
+        };
+        assert!((50..60_000).contains(&took), "{took} ms for a task of 600 ms");
+    }
+}
+
+#[test]
 fn a_second_signal_does_not_wait() {
     let data_dir = scratch("second");
     let mut server = launch(&data_dir, &["--drain", "600"]);

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use omnimind_tests::server::{Reply, Server, eventually, scratch};
-use omnimind_tests::{binary, guest};
+use omnimind_tests::{binary, checkout, guest};
 use serde_json::{Value, json};
 
 /// A token, and the server that it is for.
@@ -138,6 +138,16 @@ fn the_machine_is_the_operators() {
     for path in ["/api/v1/health/", "/api/v1/limits", "/api/tasks/"] {
         assert_eq!(acme.get(path).status, 200, "{path}");
     }
+    // How the machine is, in a word; figures of what keeps its own tasks waiting.
+    let health = acme.get("/api/v1/health/").json();
+    for (name, check) in health["checks"].as_object().expect("checks") {
+        assert!(check["status"].is_string(), "{name}: {check}");
+        assert_eq!(check["details"].is_object(), name == "queue", "{name}: {check}");
+        assert_eq!(acme.get(&format!("/api/v1/health/{name}")).json()["details"], check["details"]);
+    }
+    assert!(acme.get("/api/v1/health/summary").json()["uptime_s"].is_null());
+    let missing = acme.get("/api/components/text-stats").problem(404, "not_found");
+    assert!(missing["detail"].as_str().is_some_and(|text| text.contains("of its own")), "{missing}");
     let second = token(&server, json!({"tenant": "default"}));
     assert_eq!(
         second.get("/api/v1/protection/").status,
@@ -353,6 +363,24 @@ fn requests_that_are_worked_on_have_a_number_and_those_that_wait_are_not_counted
     assert_eq!(server.get("/api/v1/health/").status, 200);
     drop(upload);
     eventually(|| (server.get("/api/tasks/").status == 200).then_some(()));
+    // Who cancels a task waits half a second for its end.
+    let id = eventually(|| {
+        let reply = server.post("/api/tasks/", &json!({"component": sleep, "input": 3_600_000}));
+        (reply.status == 202).then(|| reply.json()["task_id"].as_str().expect("an id").to_owned())
+    });
+    eventually(|| (server.get("/api/tasks/?status=running").text().contains(&id)).then_some(()));
+    let path = format!("/api/tasks/{id}?grace=300s");
+    std::thread::scope(|scope| {
+        eventually(|| {
+            let begun = Instant::now();
+            let cancelling = scope.spawn(|| server.delete(&path).status);
+            std::thread::sleep(Duration::from_millis(150));
+            let meanwhile = server.get("/api/tasks/").status;
+            let in_time = begun.elapsed() < Duration::from_millis(450);
+            let cancelled = cancelling.join().expect("no panic");
+            (in_time && (cancelled, meanwhile) == (202, 200)).then_some(())
+        });
+    });
 }
 
 #[test]
@@ -399,6 +427,24 @@ fn a_tenant_holds_no_more_places_than_its_share() {
     for id in ids.iter().chain(&more) {
         half.wait_for(id, "completed");
     }
+}
+
+#[test]
+fn a_share_goes_with_the_token_that_named_it() {
+    let server = Server::with(&["--max-concurrent-tasks", "4"]);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
+    let whole = token(&server, json!({"tenant": "acme", "expires_at": soon.to_string()}));
+    let quarter = token(&server, json!({"tenant": "acme", "share": 25}));
+    assert_eq!(quarter.upload("hostile/sleep", "/api/components/?name=sleep").status, 201);
+    eventually(|| (whole.get("/api/tasks/").status == 401).then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    let ids: Vec<String> =
+        (0..3).map(|_| quarter.submit(&json!({"component": "sleep", "input": 800}))).collect();
+    eventually(|| {
+        let running = quarter.get("/api/tasks/?status=running").json();
+        assert!(running["tasks"].as_array().expect("tasks").len() <= 1, "a quarter of four: {running}");
+        (quarter.status(ids.last().expect("one")) == "completed").then_some(())
+    });
 }
 
 #[test]
@@ -453,6 +499,13 @@ fn the_command_line_makes_tokens_with_a_server_and_without() {
     let url = format!("http://{}", server.address);
     let mut client = omnimind(&scratch("elsewhere"), &["task", "list", "--server", &url]);
     assert_eq!(said(client.env("OMNIMIND_TOKEN", during.trim())).0, Some(0));
+    // With the end of its line, as out of a file; and what no header could carry.
+    assert_eq!(said(client.env("OMNIMIND_TOKEN", &during)).0, Some(0));
+    for wrong in ["om_0123456789abcdef_x\nom_0123456789abcdef_y", "om_\u{7}secret", "tökensecret"] {
+        let (code, _, told) = said(client.env("OMNIMIND_TOKEN", wrong));
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains("OMNIMIND_TOKEN: a token is one word") && !told.contains("secret"), "{told}");
+    }
     assert_eq!(said(client.env("OMNIMIND_TOKEN", "om_0123456789abcdef_x")).0, Some(7));
     let id = during.split('_').nth(1).expect("an id");
     assert_eq!(said(&mut omnimind(&dir, &["token", "revoke", id])).0, Some(0));
@@ -467,7 +520,25 @@ fn the_command_line_makes_tokens_with_a_server_and_without() {
         let (code, _, told) = said(&mut omnimind(&dir, wrong));
         assert!(code == Some(2) && told.contains(what), "{wrong:?}: {told}");
     }
+    // The same is listed with a server and without.
+    let listed = || {
+        let (code, rows, _) = said(&mut omnimind(&dir, &["token", "list"]));
+        let (json_code, json, _) = said(&mut omnimind(&dir, &["token", "list", "--json"]));
+        assert_eq!((code, json_code, rows.lines().count()), (Some(0), Some(0), 2), "{rows} {json}");
+        serde_json::from_str::<Value>(&json).expect("JSON")
+    };
+    let by_the_server = listed();
+    assert_eq!(by_the_server["tokens"][0]["share"], 25, "{by_the_server}");
     assert_eq!(server.terminate(), Some(0));
+    assert_eq!(listed(), by_the_server);
+    // What nothing is called is refused without a server, too.
+    for grants in [r#"{"http": ["example.com"]}"#, r#"{"tensors": true}"#, "[true]"] {
+        for print in [&["--print"][..], &[]] {
+            let (code, out, told) =
+                said(omnimind(&dir, &["token", "create", "--tenant", "a", "--grants", grants]).args(print));
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{grants}: {told}");
+        }
+    }
     assert_eq!(
         said(&mut omnimind(&dir, &["token", "revoke", before.split('_').nth(1).expect("an id")])).0,
         Some(0)
@@ -497,12 +568,32 @@ fn tokens_may_stand_in_the_configuration() {
     let id = listed["id"].as_str().expect("an id");
     server.delete(&format!("/api/tokens/{id}")).problem(409, "conflict");
     drop(server);
+    // As the document has them.
+    let document = std::fs::read_to_string(checkout().join("docs/api.md")).expect("a document");
+    let (_, example) = document.split_once("```yaml\nauthentication:\n  tokens:\n").expect("the example");
+    let example = example.split("```").next().expect("its text");
+    std::fs::write(&file, format!("authentication:\n  tokens:\n{example}")).expect("a file");
+    let hash = line.split('"').find(|word| word.starts_with("$argon2id")).expect("a hash");
+    let mut check = Command::new(binary());
+    let check = check.args(["config", "check"]).arg(&file).env("RESEARCH_TOKEN_HASH", hash);
+    let (code, _, told) = said(check);
+    assert_eq!(code, Some(0), "{told}");
+    let with_grants = |grants: &str| line.replacen('{', &format!("{{grants: {grants}, "), 1);
     for (wrong, what) in [
         (line.replace("acme", "Acme"), "tenant"),
         (line.replace("argon2id", "argon2i"), "hash"),
         (line.replace("\"hash\"", "\"secret\""), "unknown field"),
         (format!("{line}\n    - {line}"), "comes twice"),
         ("word".to_owned(), "item 1"),
+        (
+            with_grants("{tensors: true}"),
+            "grants.tensors: unknown field `tensors`, expected one of `tensor`, `embedding`, `inference`, `vector_memory`, `http`, `keyvalue`, `config`",
+        ),
+        (with_grants("{http: [example.com]}"), "grants.http: an origin like https://api.example.com"),
+        (
+            with_grants("{vector_memory: {collections: [Notes]}}"),
+            "grants.vector_memory.collections: a collection's name",
+        ),
     ] {
         write(&wrong);
         let mut check = Command::new(binary());

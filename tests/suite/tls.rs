@@ -302,8 +302,12 @@ fn a_new_certificate_is_taken_at_a_signal_and_a_bad_one_is_not() {
         server.signal("HUP");
         eventually(|| {
             let log = server.log.lock().expect("no panic").clone();
-            (log.matches("the one before stays").count() == times).then_some(())
+            let is_told = log.matches("the one before stays").count() == times
+                && log.matches("SIGHUP: stays as it was: the certificate (").count() == times;
+            is_told.then_some(())
         });
+        let log = server.log.lock().expect("no panic").clone();
+        assert!(!log.contains("was read again") && log.contains("new: nothing"), "{log}");
         modern(&server, first.clone()).expect("the certificate before");
     };
     // A key of another certificate; one that has expired; none.
@@ -317,6 +321,13 @@ fn a_new_certificate_is_taken_at_a_signal_and_a_bad_one_is_not() {
     server.signal("HUP");
     eventually(|| modern(&server, in_file(&dir)).ok());
     assert!(modern(&server, first.clone()).is_err(), "the first one is gone");
+    let told = |wanted: &str| {
+        eventually(|| server.log.lock().expect("no panic").contains(wanted).then_some(()));
+    };
+    told(&format!("the new one, of {}/cert.pem, is in use from now on", dir.display()));
+    told("the configuration was read again; new: the certificate");
+    server.signal("HUP");
+    told("the configuration was read again; new: nothing");
     // Who was there goes on. It has had little time for a first request.
     let reply = ask(&mut before, &server, "GET /api/v1/health/", "");
     assert_eq!(reply.status, 200);
@@ -458,7 +469,8 @@ fn the_document_s_certificate_works_for_curl_and_for_every_client_here() {
     list.extend(["--data-dir", nowhere.to_str().expect("UTF-8")]);
     let (code, _, error) = said(&omnimind(&list).output().expect("omnimind starts"));
     assert_eq!(code, Some(6), "{error}");
-    assert!(error.contains("--cacert FILE"), "{error}");
+    assert!(error.contains("is not trusted") && error.contains("--cacert FILE"), "{error}");
+    assert!(!error.contains("no server answers"), "{error}");
     list.extend(["--cacert", cert.to_str().expect("UTF-8")]);
     let (code, out, error) = said(&omnimind(&list).output().expect("omnimind starts"));
     assert_eq!(code, Some(0), "{error}");
@@ -472,6 +484,7 @@ fn the_document_s_certificate_works_for_curl_and_for_every_client_here() {
     list.push(wrong.to_str().expect("UTF-8"));
     let (code, _, error) = said(&omnimind(&list).output().expect("omnimind starts"));
     assert_eq!(code, Some(6), "{error}");
+    assert!(error.contains("is not trusted") && !error.contains("no server answers"), "{error}");
 
     let program = "\
 import sys

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt as _, StreamExt as _};
 use omnimind_tests::server::{Server, eventually};
 use omnimind_tests::web_socket::{BINARY, CLOSE, Frame, PING, TEXT, UPGRADE, WebSocket};
-use omnimind_tests::wire::{Events, assert_healthy, assert_idle, head, memory_kib, shared};
+use omnimind_tests::wire::{Events, assert_healthy, assert_idle, assert_no_rust, head, memory_kib, shared};
 use omnimind_tests::{block_on, pause};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -77,7 +77,17 @@ fn channels_come_and_go() {
     let said = socket.subscribe(&["protection", &channel, "protection"]);
     assert_eq!((&said["type"], &said["channel"]), (&json!("subscribed"), &Value::Null));
     assert_eq!(said["data"]["channels"], json!(["protection", channel]), "each once");
-    let said = socket.say(&json!({"type": "unsubscribe", "channels": ["protection", "never had"]}));
+    // What is no channel is told, and nothing is left then; what is one, and was not listened to, is left.
+    let said = socket.say(&json!({"type": "unsubscribe", "channels": ["protection", "taks"]}));
+    assert_eq!(
+        (&said["data"]["code"], &said["data"]["field"]),
+        (&json!("invalid_request"), &json!("channels"))
+    );
+    assert!(
+        said["data"]["detail"].as_str().is_some_and(|text| text.contains("`taks` is no channel")),
+        "{said}"
+    );
+    let said = socket.say(&json!({"type": "unsubscribe", "channels": ["protection", "metrics"]}));
     assert_eq!(said["data"]["channels"], json!([channel]));
     // Another one's updates are not heard, and the switch of the mode is on a channel that was left.
     let other = server.submit(&json!({"component": echo, "input": 1, "priority": "critical"}));
@@ -97,6 +107,13 @@ fn what_is_wrong_is_told_and_the_connection_stays() {
     let nobody = "task:01890f3e-7c4a-7cc1-98c5-4f6f0a2b1c3d";
     let mut socket = WebSocket::open(&server);
     for (text, code) in [
+        ("{\"type\":\"subscribe\",\"channels\":[]}", "invalid_request"),
+        ("{\"type\":\"unsubscribe\",\"channels\":[]}", "invalid_request"),
+        ("{\"type\":\"unsubscribe\"}", "invalid_request"),
+        ("{\"type\":\"ping\",\"channels\":[\"tasks\"]}", "invalid_request"),
+        ("[\"ping\", null]", "invalid_request"),
+        ("\"ping\"", "invalid_request"),
+        ("{\"type\":5}", "invalid_request"),
         ("", "invalid_json"),
         ("{", "invalid_json"),
         ("{\"type\":\"ping\",\"type\":\"ping\"}", "invalid_json"),
@@ -120,12 +137,26 @@ fn what_is_wrong_is_told_and_the_connection_stays() {
         assert!(socket.frame(TEXT, text.as_bytes()));
         let said = socket.message();
         assert_eq!((&said["type"], &said["data"]["code"]), (&json!("error"), &json!(code)), "{text}: {said}");
-        assert!(said["data"]["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{said}");
+        let detail = said["data"]["detail"].as_str().expect("text");
+        assert!(!detail.is_empty());
+        assert_no_rust(detail);
     }
+    let mut detail = |text: &str| {
+        assert!(socket.frame(TEXT, text.as_bytes()));
+        socket.message()["data"]["detail"].as_str().expect("text").to_owned()
+    };
+    assert_eq!(detail("[]"), "(the message): an object is expected, not an array");
+    assert_eq!(
+        detail("{\"type\":\"subscribe\",\"channels\":[1]}"),
+        "channels[0]: a string is expected, not 1"
+    );
+    assert!(
+        detail("{\"type\":\"subscribe\",\"channels\":[]}").starts_with("channels: an array of at least one")
+    );
     assert!(socket.frame(BINARY, b"{\"type\":\"ping\"}"), "a binary one");
     assert_eq!(socket.message()["data"]["code"], "invalid_request");
     // Of a subscription that is wrong in part there is nothing.
-    let said = socket.say(&json!({"type": "unsubscribe", "channels": []}));
+    let said = socket.say(&json!({"type": "unsubscribe", "channels": ["metrics"]}));
     assert_eq!(said["data"]["channels"], json!([]));
 }
 
@@ -201,6 +232,16 @@ fn a_ticket_lets_in_once() {
     refused("").problem(401, "unauthorized");
     server.request("POST", "/api/ws-ticket").anonymous().send().problem(401, "unauthorized");
     server.get("/api/ws-ticket").problem(405, "method_not_allowed");
+    // What would not be heard is refused.
+    for path in ["/api/ws-ticket", "/api/sign-in"] {
+        let problem = server.post(path, &json!({"channels": ["tasks"]})).problem(422, "invalid_request");
+        assert!(problem["detail"].as_str().is_some_and(|text| text.contains("send no body")), "{problem}");
+        let query = format!("{path}?expires_in=60");
+        assert_eq!(
+            server.request("POST", &query).send().problem(422, "invalid_request")["field"],
+            "expires_in"
+        );
+    }
 }
 
 #[test]

@@ -45,17 +45,26 @@ impl Reload {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        let mut taken = Vec::new();
+        let (mut taken, mut kept, mut changed) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(tls) = tls {
             // The files may have changed where their names have not.
             match tls.reload(&loaded.config.server.tls) {
-                Ok(()) => taken.extend(["server.tls.cert", "server.tls.key"]),
-                Err(error) => certificate_refused(&error),
+                Ok(is_other) => {
+                    taken.extend(["server.tls.cert", "server.tls.key"]);
+                    changed.extend(is_other.then_some("the certificate"));
+                }
+                Err(error) => {
+                    certificate_refused(&error);
+                    kept.push(format!("the certificate ({error:#})"));
+                }
             }
         }
         match telemetry::set_level(loaded.config.logging.level) {
-            Ok(_) => taken.push("logging.level"),
-            Err(error) => tracing::warn!(%error, "the log's level stays as it is"),
+            Ok(before) => {
+                taken.push("logging.level");
+                changed.extend((before != loaded.config.logging.level).then_some("the log's level"));
+            }
+            Err(error) => kept.push(format!("the log's level ({error:#})")),
         }
         let mut later = Vec::new();
         for new in &loaded.settings {
@@ -73,9 +82,16 @@ impl Reload {
                 false => later.push(new.key.path.as_str()),
             }
         }
-        match later.is_empty() {
-            true => tracing::info!("SIGHUP: the configuration was read again"),
-            false => tracing::warn!("SIGHUP: takes effect at the next start: {}", later.join(", ")),
+        if !later.is_empty() {
+            tracing::warn!("SIGHUP: takes effect at the next start: {}", later.join(", "));
+        }
+        let changed = match changed.is_empty() {
+            true => "nothing".to_owned(),
+            false => changed.join(" and "),
+        };
+        match kept.is_empty() {
+            true => tracing::info!("SIGHUP: the configuration was read again; new: {changed}"),
+            false => tracing::error!("SIGHUP: stays as it was: {}; new: {changed}", kept.join(", ")),
         }
     }
 }

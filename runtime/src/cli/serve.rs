@@ -18,7 +18,8 @@ DATA_DIR/server.json tells `omnimind task` and `omnimind component` where it lis
 With server.tls.cert and server.tls.key in the configuration it speaks https: docs/operations.md.
 
 SIGHUP, where it hangs on no terminal: it reads its configuration again, takes the certificate and the log's
-level from it, and logs what waits for the next start. On a terminal it ends.
+level from it, and logs what is new, what stays as it was and why, and what waits for the next start. On a
+terminal it ends.
 
 SIGTERM or Ctrl-C: no new connections, running tasks and requests may finish for 10 s (--drain), what still
 runs then is taken up again by the next start. A second signal does not wait.
@@ -99,6 +100,6 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     if args.while_stdin {
         std::thread::spawn(end_with_stdin);
     }
-    serving.run(reload).map_err(Failed::runtime)?;
+    serving.run(reload);
     Ok(Exit::Completed)
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use tracing::level_filters::LevelFilter;
 
 use super::Failed;
@@ -119,9 +120,21 @@ pub fn url() -> Option<String> {
     std::env::var("OMNIMIND_URL").ok().filter(|url| !url.is_empty())
 }
 
-/// The token that a client is to show, if there is one.
-pub fn token() -> Option<String> {
-    std::env::var("OMNIMIND_TOKEN").ok().filter(|token| !token.is_empty())
+/// The token that a client is to show, if there is one; without the line's end that a file has.
+///
+/// # Errors
+/// No header may carry it.
+pub fn token() -> Result<Option<String>, Failed> {
+    let Some(given) = std::env::var_os("OMNIMIND_TOKEN") else { return Ok(None) };
+    // What is wrong is not repeated: most of it may be a secret.
+    let token =
+        given.to_str().map(str::trim).filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
+    let token = token.ok_or_else(|| {
+        Failed::usage(anyhow!(
+            "OMNIMIND_TOKEN: a token is one word of visible ASCII characters, like om_ID_SECRET, as `omnimind token create` prints it"
+        ))
+    })?;
+    Ok(Some(token.to_owned()).filter(|token| !token.is_empty()))
 }
 
 /// The variables of this process that are ours, or could be.

@@ -6,7 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::json;
 
+use crate::task::{Misfit, Object};
 use crate::tenants::Token;
+
+/// Characters of what is said of an item that is wrong.
+const MAX_WHY: usize = 400;
 
 /// A value that was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -250,8 +254,8 @@ fn networks(text: &str) -> Result<Value, String> {
 fn tokens(text: &str) -> Result<Value, String> {
     let mut tokens: Vec<Token> = Vec::new();
     for (number, item) in items(text)?.into_iter().enumerate() {
-        let wrong = |why: String| format!("item {}: {}", number + 1, shorten(&why));
-        let token: Token = serde_json::from_value(item).map_err(|error| wrong(error.to_string()))?;
+        let wrong = |why: String| format!("item {}: {}", number + 1, cut(&why, MAX_WHY));
+        let Object(token): Object<Token> = Misfit::fit(item).map_err(|why| wrong(why.to_string()))?;
         token.check().map_err(|why| wrong(why.to_string()))?;
         if tokens.iter().any(|other| other.id == token.id) {
             return Err(wrong(format!("the id {} comes twice", token.id)));
@@ -263,7 +267,11 @@ fn tokens(text: &str) -> Result<Value, String> {
 
 /// What was written, for a message that is not endless. Whoever shows the message escapes it.
 pub(super) fn shorten(text: &str) -> String {
-    let cut: String = text.chars().take(64).collect();
+    cut(text, 64)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let cut: String = text.chars().take(most).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
     cut + more
 }

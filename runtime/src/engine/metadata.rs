@@ -8,7 +8,7 @@ use wasmparser::{Parser, Payload};
 
 use super::{Code, Refusal};
 use crate::limits::{Mode, Requested};
-use crate::task::{Grants, Object};
+use crate::task::{Grants, Misfit, Object};
 
 /// The section's name.
 const SECTION: &str = "omnimind:component";
@@ -50,7 +50,7 @@ impl Metadata {
         if text.len() > MAX_BYTES {
             return Err(refuse(format!("{} bytes, {MAX_BYTES} are allowed", text.len())));
         }
-        let read = serde_json::from_slice(text).map_err(|error| refuse(error.to_string()));
+        let read = Misfit::read(text).map_err(|misfit| refuse(misfit.to_string()));
         let Object(metadata): Object<Metadata> = read?;
         metadata.check().map_err(refuse)?;
         Ok(metadata)
@@ -74,6 +74,7 @@ impl Metadata {
         if length > MAX_DESCRIPTION {
             return Err(format!("description: {length} bytes, {MAX_DESCRIPTION} are allowed"));
         }
+        self.grants.as_ref().map_or(Ok(()), Grants::check).map_err(|error| error.to_string())?;
         let wishes = Requested::all(&self.limits).map_err(|error| error.to_string())?;
         // What one mode allows is a sensible wish, whatever this server's mode is.
         let possible = Mode::ALL.map(|mode| wishes.effective(mode));

@@ -4,6 +4,7 @@
 //! left for the next to find. Instantiation, the call and its post-return all run under the same fuel,
 //! the same deadline and the same limiter.
 
+mod call;
 mod cap;
 mod classify;
 mod contention;
@@ -36,9 +37,9 @@ pub use slots::{QUANTUM, Slots, Turns};
 pub use store::Ctx;
 pub use threads::GuestThreads;
 
+use call::{Returned, call};
 use classify::{Scene, Verdict};
 use control::Ended;
-use prepared::Entry;
 use workers::TaskWorkers;
 
 use crate::backend::Backends;
@@ -475,40 +476,6 @@ impl Execution {
             engine: ENGINE_VERSION.into(),
         };
         Outcome { end, receipt, log }
-    }
-}
-
-/// What a call that did not fail brought back.
-enum Returned {
-    Output(Vec<u8>),
-    /// A command's `run` returned; its output is what it wrote.
-    Exited,
-    Error(Box<Failure>),
-}
-
-/// Instantiates and calls; the post-return is part of the call.
-async fn call(
-    store: &mut wasmtime::Store<Ctx>,
-    prepared: &Prepared,
-    input: &[u8],
-) -> wasmtime::Result<Returned> {
-    match &prepared.entry {
-        Entry::Task(pre) => {
-            let task = pre.instantiate_async(&mut *store).await?;
-            store.data_mut().instantiated = true;
-            Ok(match task.call_run(store, input).await? {
-                Ok(output) => Returned::Output(output),
-                Err(text) => Returned::Error(Box::new(classify::guest_error(&text))),
-            })
-        }
-        Entry::Command(pre) => {
-            let command = pre.instantiate_async(&mut *store).await?;
-            store.data_mut().instantiated = true;
-            Ok(match command.wasi_cli_run().call_run(store).await? {
-                Ok(()) => Returned::Exited,
-                Err(()) => Returned::Error(Box::new(classify::exited(1))),
-            })
-        }
     }
 }
 

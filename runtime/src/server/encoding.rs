@@ -4,19 +4,21 @@
 //! `POST`, and its length must not tell what is in it. Only of text that is not long, by few at one time, in
 //! turns with everything else: compressing is done by the threads that serve, and ten clients that have a
 //! megabyte compressed each made everybody wait for 70 ms. Who comes while many are at it gets the answer as
-//! it is.
+//! it is; an answer that its client does not take is not among those.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::{Method, Request, Response};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderValue, Method, Request, Response};
 use bytes::Bytes;
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::Predicate;
@@ -29,13 +31,39 @@ const MAX_BYTES: u64 = 256 << 10;
 /// Answers that are being compressed at one time; each takes a quarter of a megabyte besides.
 const MAX_COMPRESSORS: usize = 8;
 
+/// An answer of which nothing is taken for so long has lost its place. It may go on; those that do are few: as
+/// many as there are places begin in this time, and what is not taken at all is given up soon.
+const STALLED: Duration = Duration::from_secs(1);
+
 /// Room for compressors; clones are the same.
 #[derive(Clone)]
-pub struct Compressors(Arc<Semaphore>);
+pub struct Compressors {
+    most: usize,
+    stalled: Duration,
+    /// Of each answer that there still is, when it was asked for a piece last.
+    at_work: Arc<Mutex<Vec<Weak<Asked>>>>,
+}
+
+type Asked = Mutex<Instant>;
 
 impl Default for Compressors {
     fn default() -> Compressors {
-        Compressors(Arc::new(Semaphore::new(MAX_COMPRESSORS)))
+        Compressors { most: MAX_COMPRESSORS, stalled: STALLED, at_work: Arc::default() }
+    }
+}
+
+impl Compressors {
+    /// Room for one more, until what is returned is dropped, or not touched for a while.
+    fn room(&self) -> Option<Arc<Asked>> {
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        at_work.retain(|asked| {
+            asked.upgrade().is_some_and(|asked| {
+                asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < self.stalled
+            })
+        });
+        let room = (at_work.len() < self.most).then(|| Arc::new(Mutex::new(Instant::now())));
+        at_work.extend(room.as_ref().map(Arc::downgrade));
+        room
     }
 }
 
@@ -63,25 +91,42 @@ fn is_text(media_type: &str) -> bool {
 }
 
 /// The router's answer, compressed where that is asked for and worth it.
-pub async fn answer(
-    mut router: Router,
-    compressors: &Compressors,
-    mut request: Request<Body>,
-) -> Response<Body> {
+pub async fn answer(mut router: Router, compressors: &Compressors, request: Request<Body>) -> Response<Body> {
+    let is_get = request.method() == Method::GET;
+    let wanted: Vec<HeaderValue> = request.headers().get_all(ACCEPT_ENCODING).iter().cloned().collect();
     // A router never fails, and is always ready.
-    if request.method() != Method::GET {
-        return router.call(request).await.unwrap_or_else(|never| match never {});
+    let mut response = router.call(request).await.unwrap_or_else(|never| match never {});
+    if !is_get || response.headers().contains_key(CONTENT_ENCODING) || !Text.should_compress(&response) {
+        return response;
     }
-    let wanted = request.headers().contains_key(ACCEPT_ENCODING);
-    let room = wanted.then(|| compressors.0.clone().try_acquire_owned().ok()).flatten();
-    if wanted && room.is_none() {
-        request.headers_mut().remove(ACCEPT_ENCODING);
-    }
-    let router = Compression::new(router).compress_when(Text).quality(CompressionLevel::Fastest);
-    let response = { router }.call(request).await.unwrap_or_else(|never| match never {});
+    response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+    let Some(room) = (!wanted.is_empty()).then(|| compressors.room()).flatten() else { return response };
+    let mut asked = Request::new(Body::empty());
+    asked.headers_mut().extend(wanted.into_iter().map(|value| (ACCEPT_ENCODING, value)));
+    let answered =
+        Compression::new(Answered(response)).compress_when(Text).quality(CompressionLevel::Fastest);
+    let response = { answered }.call(asked).await.unwrap_or_else(|never| match never {});
     match response.headers().contains_key(CONTENT_ENCODING) {
-        true => response.map(|body| Body::new(Paced { body: Body::new(body), turn: false, _room: room })),
+        true => response.map(|body| Body::new(Paced { body: Body::new(body), turn: false, room })),
+        // By none that we know.
         false => response.map(Body::new),
+    }
+}
+
+/// What was answered already.
+struct Answered(Response<Body>);
+
+impl Service<Request<Body>> for Answered {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        ready(Ok(std::mem::take(&mut self.0)))
     }
 }
 
@@ -89,8 +134,7 @@ pub async fn answer(
 struct Paced {
     body: Body,
     turn: bool,
-    /// Taken until the answer is.
-    _room: Option<OwnedSemaphorePermit>,
+    room: Arc<Asked>,
 }
 
 impl hyper::body::Body for Paced {
@@ -103,6 +147,7 @@ impl hyper::body::Body for Paced {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if !self.turn {
             self.turn = true;
+            *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -119,17 +164,49 @@ mod tests {
 
     /// The coding of an answer of 10 KB to who takes gzip.
     async fn coding(compressors: &Compressors) -> (Option<String>, Response<Body>) {
-        let text = || async { ([(CONTENT_TYPE, "text/plain")], "a".repeat(10_000)) };
-        let router = Router::new().route("/", axum::routing::get(text));
-        let request = Request::get("/").header(ACCEPT_ENCODING, "gzip").body(Body::empty()).unwrap();
+        asked(compressors, "/", "gzip").await
+    }
+
+    /// The same for a path, `/` being 10 KB and `/short` 10 bytes, and any header.
+    async fn asked(
+        compressors: &Compressors,
+        path: &str,
+        accepted: &str,
+    ) -> (Option<String>, Response<Body>) {
+        let text = |length: usize| async move { ([(CONTENT_TYPE, "text/plain")], "a".repeat(length)) };
+        let router = Router::new().route("/", axum::routing::get(move || text(10_000)));
+        let router = router.route("/short", axum::routing::get(move || text(10)));
+        let request = Request::get(path).header(ACCEPT_ENCODING, accepted).body(Body::empty()).unwrap();
         let answer = answer(router, compressors, request).await;
         let coding = answer.headers().get(CONTENT_ENCODING).map(|coding| coding.to_str().unwrap().to_owned());
         (coding, answer)
     }
 
+    fn of_one(stalled: Duration) -> Compressors {
+        Compressors { most: 1, stalled, ..Compressors::default() }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_compressed_or_not_taken_has_no_place() {
+        let compressors = of_one(Duration::from_secs(3600));
+        let as_they_are = [
+            asked(&compressors, "/short", "gzip").await,
+            asked(&compressors, "/", "br").await,
+            asked(&compressors, "/", "gzip;q=0").await,
+        ];
+        assert!(as_they_are.iter().all(|(coding, _)| coding.is_none()));
+        assert_eq!(coding(&compressors).await.0.as_deref(), Some("gzip"), "the others are not taken yet");
+
+        let compressors = of_one(Duration::from_millis(50));
+        let (_, late) = coding(&compressors).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(coding(&compressors).await.0.as_deref(), Some("gzip"), "the first one stalls");
+        assert!(late.into_body().collect().await.unwrap().to_bytes().len() < 1000, "it goes on");
+    }
+
     #[tokio::test]
     async fn there_are_so_many_compressors_and_no_more() {
-        let compressors = Compressors(Arc::new(Semaphore::new(1)));
+        let compressors = of_one(Duration::from_secs(3600));
         let (first, answer) = coding(&compressors).await;
         assert_eq!(first.as_deref(), Some("gzip"));
         let (second, plain) = coding(&compressors).await;

@@ -57,23 +57,31 @@ impl Channel {
 
     /// The same before anybody has looked whether the task is there.
     fn named(name: &str, caller: &Caller) -> Result<Channel> {
-        let channel = match name.split_once(':') {
-            None => match name {
-                "tasks" => Channel::Tasks,
-                "metrics" => Channel::Metrics,
-                "protection" => Channel::Protection,
-                "security" => Channel::Security,
-                _ => return Err(unknown(name)),
-            },
-            Some(("task", id)) => Channel::Task(id.parse().map_err(|_| missing("task", id))?),
-            Some(("plan", id)) => return Err(missing("plan", id)),
-            Some(_) => return Err(unknown(name)),
-        };
+        let channel = Channel::called(name)?;
         match channel {
             Channel::Tasks | Channel::Task(_) => {}
             Channel::Metrics | Channel::Protection | Channel::Security => caller.operates()?,
         }
         Ok(channel)
+    }
+
+    /// The channel of this name, whoever may listen to it.
+    ///
+    /// # Errors
+    /// `422` for what is no channel, `404` for a task or plan that nobody can have.
+    pub fn called(name: &str) -> Result<Channel> {
+        match name.split_once(':') {
+            None => match name {
+                "tasks" => Ok(Channel::Tasks),
+                "metrics" => Ok(Channel::Metrics),
+                "protection" => Ok(Channel::Protection),
+                "security" => Ok(Channel::Security),
+                _ => Err(unknown(name)),
+            },
+            Some(("task", id)) => id.parse().map(Channel::Task).map_err(|_| missing("task", id)),
+            Some(("plan", id)) => Err(missing("plan", id)),
+            Some(_) => Err(unknown(name)),
+        }
     }
 }
 

@@ -99,6 +99,7 @@ pub fn in_short(app: &App) -> Value {
     let sample = sample.as_ref();
     let Thresholds { cpu_percent, ram_percent, process_ram_bytes, disk_percent, .. } =
         app.modes.current().thresholds;
+    let process = sample.and_then(|of| of.process.as_ref().ok());
     let figure = |used: Option<f64>, limit: f64| json!({"used": used, "limit": limit});
     json!({
         "timestamp": timestamp(jiff::Timestamp::now()),
@@ -115,10 +116,7 @@ pub fn in_short(app: &App) -> Value {
         },
         "cpu_percent": figure(sample.and_then(|of| Some(of.cpu.as_ref().ok()?.machine_percent)), cpu_percent),
         "memory_percent": figure(sample.and_then(|of| Some(of.ram.as_ref().ok()?.used_percent)), ram_percent),
-        "process_memory_bytes": figure(
-            sample.and_then(|of| Some(of.process.as_ref().ok()?.rss_bytes as f64)),
-            process_ram_bytes as f64,
-        ),
+        "process_memory_bytes": {"used": process.map(|of| of.rss_bytes), "limit": process_ram_bytes},
         "disk_percent": figure(sample.and_then(|of| Some(of.disk.as_ref().ok()?.used_percent)), disk_percent),
         "slowest": slowest,
     })

@@ -17,27 +17,26 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::body::Bodies;
 use super::problem::{Problem, Result};
 use super::{etag, reply};
+use crate::task::Misfit;
 
 /// Reads a `T` from JSON text.
 ///
 /// # Errors
 /// `400 invalid_json`, `422 invalid_request`.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    parse_as("(the body)", bytes)
+}
+
+/// The same for what is called `whole` where no field of it is wrong.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_as<'a, T: Deserialize<'a>>(whole: &str, bytes: &'a [u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Problem::invalid_json(format!("not UTF-8 from byte {} on", error.valid_up_to())))?;
     serde_json::from_str::<Strict>(text).map_err(|error| Problem::invalid_json(error.to_string()))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { "(the whole body)".to_owned() } else { path };
-        // The position says nothing to a client that has the path.
-        let words = error.into_inner().to_string();
-        let words = words.split(" at line ").next().unwrap_or_default();
-        // Rust's names of types are not everybody's.
-        let words = words.replace("expected u64", "expected a whole number from 0 on");
-        let words = words.replace("expected u32", "expected a whole number from 0 on");
-        Problem::invalid(field, words)
-    })
+    Misfit::fit(&mut serde_json::Deserializer::from_str(text))
+        .map_err(|Misfit { path, rule }| Problem::invalid(path.unwrap_or_else(|| whole.to_owned()), rule))
 }
 
 /// Any JSON in which no object has a key twice.

@@ -5,17 +5,14 @@
 
 use std::cell::Cell;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Request, Response, StatusCode};
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 
 use super::{App, gate};
 use crate::metrics::{self, Metrics, Open, UNMATCHED};
@@ -144,33 +141,16 @@ fn counted(metrics: &Metrics, response: Response<Body>) -> Response<Body> {
         .get(CONTENT_TYPE)
         .is_some_and(|content| content.as_bytes() == b"text/event-stream");
     match is_stream {
-        true => response.map(|body| Body::new(Stream { body, _open: metrics.stream() })),
+        true => {
+            let open = metrics.stream();
+            // It goes with the body.
+            let counted = move |piece| {
+                let _ = &open;
+                piece
+            };
+            response.map(|body| Body::new(body.map_frame(counted)))
+        }
         false => response,
-    }
-}
-
-struct Stream {
-    body: Body,
-    _open: Open,
-}
-
-impl hyper::body::Body for Stream {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -100,7 +100,8 @@ impl Problem {
 
     /// `401 unauthorized`: the same whatever was wrong.
     pub fn unauthorized() -> Problem {
-        let detail = "give the user and password of DATA_DIR/credentials.json, e.g. curl --netrc-file DATA_DIR/netrc, or a token";
+        let detail = "give a token that is good (Authorization: Bearer TOKEN), or the user and password of \
+            DATA_DIR/credentials.json, e.g. curl --netrc-file DATA_DIR/netrc";
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"omnimind\""))
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"omnimind\", charset=\"UTF-8\""))

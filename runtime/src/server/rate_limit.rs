@@ -1,8 +1,11 @@
 //! How often somebody may ask: each address before it is known who asks, each tenant or token after that.
 //!
 //! A bucket (GCRA) for each, on the monotonic clock. Those that were not seen for longest are forgotten when
-//! there are too many: whoever comes with a million addresses finds no more memory than that.
+//! there are too many of one kind: whoever comes with a million addresses finds no more memory than that, and
+//! makes no tenant's bucket a full one again.
 
+use std::borrow::Borrow;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Mutex, PoisonError};
@@ -18,18 +21,11 @@ use super::caller::Caller;
 use super::problem::{Problem, Result};
 use crate::config::RateLimiting;
 
-/// Addresses, tenants and tokens that are remembered.
+/// Addresses that are remembered; and tenants, and tokens.
 const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 /// Longest wait that is told.
 const MAX_WAIT_S: u64 = 3600;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
-    Address(IpAddr),
-    Tenant(String),
-    Token(String),
-}
 
 type Bucket =
     RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<<MonotonicClock as Clock>::Instant>>;
@@ -37,13 +33,15 @@ type Bucket =
 /// Counts requests.
 pub struct RateLimit {
     config: RateLimiting,
-    buckets: Mutex<LruCache<Who, Bucket>>,
+    addresses: Buckets<IpAddr>,
+    tenants: Buckets<String>,
+    tokens: Buckets<String>,
 }
 
 impl RateLimit {
     /// Nobody has asked yet.
     pub fn new(config: RateLimiting) -> RateLimit {
-        RateLimit { config, buckets: Mutex::new(LruCache::new(MAX_REMEMBERED)) }
+        RateLimit { config, addresses: Buckets::new(), tenants: Buckets::new(), tokens: Buckets::new() }
     }
 
     /// A request from `address`, a network.
@@ -51,8 +49,9 @@ impl RateLimit {
     /// # Errors
     /// `429 rate_limited`
     pub fn admit_address(&self, address: IpAddr) -> Result<()> {
-        match self.config.enabled {
-            true => self.admit(Who::Address(address), self.config.requests_per_minute),
+        let RateLimiting { enabled, requests_per_minute, burst_limit } = self.config;
+        match enabled {
+            true => self.addresses.admit(&address, requests_per_minute, burst_limit),
             false => Ok(()),
         }
     }
@@ -62,22 +61,36 @@ impl RateLimit {
     /// # Errors
     /// `429 rate_limited`
     pub fn admit_caller(&self, caller: &Caller) -> Result<()> {
+        let RateLimiting { enabled, requests_per_minute, burst_limit } = self.config;
         if let Some(token) = caller.token()
             && let Some(rate) = token.requests_per_minute
         {
-            self.admit(Who::Token(token.id.clone()), rate)?;
+            self.tokens.admit(token.id.as_str(), rate, burst_limit)?;
         }
-        match self.config.enabled {
-            true => self.admit(Who::Tenant(caller.tenant().to_owned()), self.config.requests_per_minute),
+        match enabled {
+            true => self.tenants.admit(caller.tenant(), requests_per_minute, burst_limit),
             false => Ok(()),
         }
     }
+}
 
-    fn admit(&self, who: Who, per_minute: u32) -> Result<()> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.get_or_insert(who, || {
+/// Those of one kind.
+struct Buckets<K>(Mutex<LruCache<K, Bucket>>);
+
+impl<K: Hash + Eq> Buckets<K> {
+    fn new() -> Buckets<K> {
+        Buckets(Mutex::new(LruCache::new(MAX_REMEMBERED)))
+    }
+
+    fn admit<Q>(&self, who: &Q, per_minute: u32, burst: u32) -> Result<()>
+    where
+        K: Borrow<Q>,
+        Q: ToOwned<Owned = K> + Hash + Eq + ?Sized,
+    {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.get_or_insert_ref(who, || {
             let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-            let burst = NonZeroU32::new(self.config.burst_limit).unwrap_or(NonZeroU32::MIN).min(per_minute);
+            let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN).min(per_minute);
             RateLimiter::direct_with_clock(Quota::per_minute(per_minute).allow_burst(burst), MonotonicClock)
         });
         let Err(not_until) = bucket.check() else { return Ok(()) };
@@ -115,6 +128,16 @@ mod tests {
     fn a_million_addresses_are_not_remembered() {
         let limit = limit(60, 2);
         (0..100_000).for_each(|n| drop(limit.admit_address(address(n))));
-        assert_eq!(limit.buckets.lock().unwrap().len(), MAX_REMEMBERED.get());
+        assert_eq!(limit.addresses.0.lock().unwrap().len(), MAX_REMEMBERED.get());
+    }
+
+    #[test]
+    fn a_flood_of_addresses_gives_no_tenant_a_new_minute() {
+        let limit = limit(60, 1);
+        let caller = Caller::of("acme");
+        assert!(limit.admit_caller(&caller).is_ok());
+        (0..30_000).for_each(|n| drop(limit.admit_address(address(n))));
+        assert!(limit.admit_caller(&caller).is_err(), "it is remembered");
+        assert!(limit.admit_caller(&Caller::of("other")).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::problem::{Problem, Result};
 use super::query::Query;
-use crate::task::{Digest, FailureKind, Grants, Object, Priority, Retry};
+use crate::task::{Digest, FailureKind, Grants, Misfit, NotAGrant, Object, Priority, Retry};
 
 const MAX_DESCRIPTION: usize = 4096;
 const MAX_METADATA: usize = 64 << 10;
@@ -18,8 +18,6 @@ const MAX_NAME: usize = 128;
 /// Arguments, or environment variables.
 const MAX_WORDS: usize = 256;
 const MAX_WORDS_BYTES: usize = 64 << 10;
-/// Names in one list of `grants`.
-const MAX_GRANTS: usize = 100;
 
 /// The JSON of a submission.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -180,7 +178,7 @@ impl TaskJson {
         if self.profile {
             return Err(Problem::invalid("profile", "this omnimind cannot profile tasks yet: leave it out"));
         }
-        self.grants.as_ref().map_or(Ok(()), check_grants)
+        Ok(self.grants.as_ref().map_or(Ok(()), Grants::check)?)
     }
 }
 
@@ -190,7 +188,7 @@ trait Pipe {
 
 impl Pipe for serde_json::Value {
     fn pipe<T: serde::de::DeserializeOwned>(self, field: &str) -> Result<T> {
-        serde_json::from_value(self).map_err(|error| Problem::invalid(field, error.to_string()))
+        Misfit::fit(self).map_err(|Misfit { rule, .. }| Problem::invalid(field, rule))
     }
 }
 
@@ -242,55 +240,8 @@ fn check_words<'a>(field: &str, most: usize, words: impl Iterator<Item = &'a str
     Ok(())
 }
 
-/// Refuses what nothing is called.
-pub fn check_grants(grants: &Grants) -> Result<()> {
-    let Grants { inference, vector_memory, http, keyvalue, config, .. } = grants;
-    let none = Vec::new();
-    let collections = vector_memory.as_ref().map_or(&none, |memory| &memory.collections);
-    let lists = [
-        ("grants.inference", inference),
-        ("grants.vector_memory.collections", collections),
-        ("grants.http", http),
-        ("grants.keyvalue", keyvalue),
-        ("grants.config", config),
-    ];
-    for (field, names) in lists {
-        if names.len() > MAX_GRANTS {
-            return Err(Problem::invalid(field, format!("at most {MAX_GRANTS} names")));
-        }
-        for name in names {
-            if name.is_empty()
-                || name.len() > 2 * MAX_NAME
-                || name.contains(|c: char| c.is_control() || c.is_whitespace())
-            {
-                return Err(Problem::invalid(
-                    field,
-                    format!("a name has 1 to {} bytes and no blanks or control characters", 2 * MAX_NAME),
-                ));
-            }
-        }
+impl From<NotAGrant> for Problem {
+    fn from(error: NotAGrant) -> Problem {
+        Problem::invalid(error.field, error.rule)
     }
-    let is_collection = |name: &String| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        name.len() <= 63
-            && name.starts_with(plain)
-            && name.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
-    };
-    if !collections.iter().all(is_collection) {
-        return Err(Problem::invalid(
-            "grants.vector_memory.collections",
-            "a collection's name has 1 to 63 characters from a-z 0-9 - _ and begins with a letter or digit",
-        ));
-    }
-    let is_origin = |origin: &String| {
-        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '\\']))
-    };
-    if !http.iter().all(is_origin) {
-        return Err(Problem::invalid(
-            "grants.http",
-            "an origin like https://api.example.com, without a path",
-        ));
-    }
-    Ok(())
 }

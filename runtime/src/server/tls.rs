@@ -143,16 +143,17 @@ impl Tls {
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake takes too long")))
     }
 
-    /// Takes the certificate that `config` names now, from the next handshake on.
+    /// Takes the certificate that `config` names now, from the next handshake on, and logs that; whether it is
+    /// another one.
     ///
     /// # Errors
     /// It cannot be used, or has expired; the one before stays.
-    pub fn reload(&self, config: &config::Tls) -> anyhow::Result<()> {
+    pub fn reload(&self, config: &config::Tls) -> anyhow::Result<bool> {
         let files = Files::of(config).ok_or_else(|| anyhow!("TLS begins and ends with the server"))?;
         self.take(&mut self.source.lock().unwrap_or_else(PoisonError::into_inner), files)
     }
 
-    fn take(&self, source: &mut Source, files: Files) -> anyhow::Result<()> {
+    fn take(&self, source: &mut Source, files: Files) -> anyhow::Result<bool> {
         // Before they are read: what is written meanwhile is seen at the next look.
         let seen = stamp(&files);
         if files == source.files {
@@ -164,8 +165,15 @@ impl Tls {
         }
         *source = Source { files, seen, warned: Instant::now() };
         warn(&identity.warnings);
-        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity.key);
-        Ok(())
+        let new = Arc::new(identity.key);
+        let mut current = self.current.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_other = current.cert != new.cert;
+        *current = new;
+        if is_other {
+            let file = source.files.cert.display();
+            tracing::info!("the certificate has changed: the new one, of {file}, is in use from now on");
+        }
+        Ok(is_other)
     }
 
     /// Looks at the files again and again, and takes what has changed.
@@ -182,9 +190,8 @@ impl Tls {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         if stamp(&source.files) != source.seen {
             let files = source.files.clone();
-            match self.take(&mut source, files) {
-                Ok(()) => tracing::info!("the certificate has changed: the new one is in use"),
-                Err(error) => refused(&error),
+            if let Err(error) = self.take(&mut source, files) {
+                refused(&error);
             }
         }
         if source.warned.elapsed() > AGAIN {

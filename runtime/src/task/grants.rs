@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Object;
 
+/// Names in one list.
+const MAX_NAMES: usize = 100;
+
+/// Bytes of a name.
+const MAX_NAME: usize = 256;
+
+/// Characters of the name of a collection.
+const MAX_COLLECTION: usize = 63;
+
 /// What a submission asks for, and what a task is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +48,16 @@ pub struct VectorMemory {
     pub collections: Vec<String>,
     /// Whether points may be added and removed.
     pub write: bool,
+}
+
+/// A grant of what nothing is called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct NotAGrant {
+    /// Its path in whatever has `grants`.
+    pub field: &'static str,
+    /// What is allowed.
+    pub rule: String,
 }
 
 /// An interface on offer that needs a grant.
@@ -140,6 +159,44 @@ impl Grants {
         }
     }
 
+    /// Refuses what nothing is called, whoever wrote it: a submission, a token, a component.
+    ///
+    /// # Errors
+    /// Which grant, and what is allowed.
+    pub fn check(&self) -> Result<(), NotAGrant> {
+        let wrong = |field, rule: String| Err(NotAGrant { field, rule });
+        let collections = self.vector_memory.as_ref().map(|memory| memory.collections.as_slice());
+        let collections = ("grants.vector_memory.collections", collections.unwrap_or_default());
+        let http = ("grants.http", self.http.as_slice());
+        let lists = [
+            ("grants.inference", self.inference.as_slice()),
+            collections,
+            http,
+            ("grants.keyvalue", self.keyvalue.as_slice()),
+            ("grants.config", self.config.as_slice()),
+        ];
+        let is_blank = |c: char| c.is_control() || c.is_whitespace();
+        for (field, names) in lists {
+            if names.len() > MAX_NAMES {
+                return wrong(field, format!("at most {MAX_NAMES} names"));
+            }
+            if names.iter().any(|name| name.is_empty() || name.len() > MAX_NAME || name.contains(is_blank)) {
+                let rule = format!("a name has 1 to {MAX_NAME} bytes and no blanks or control characters");
+                return wrong(field, rule);
+            }
+        }
+        if !collections.1.iter().all(|name| is_collection(name)) {
+            let rule = format!(
+                "a collection's name has 1 to {MAX_COLLECTION} characters from a-z 0-9 - _ and begins with a letter or digit"
+            );
+            return wrong(collections.0, rule);
+        }
+        if !http.1.iter().all(|origin| is_origin(origin)) {
+            return wrong(http.0, "an origin like https://api.example.com, without a path".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether anything of `capability` is granted.
     pub fn allow(&self, capability: Capability) -> bool {
         match capability {
@@ -154,6 +211,18 @@ impl Grants {
             Capability::Config => !self.config.is_empty(),
         }
     }
+}
+
+fn is_collection(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= MAX_COLLECTION
+        && name.starts_with(plain)
+        && name.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
+}
+
+fn is_origin(origin: &str) -> bool {
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', '\\']))
 }
 
 #[cfg(test)]

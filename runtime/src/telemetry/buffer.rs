@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{io, iter};
 
-use super::line::Output;
+use super::line::{Output, complain};
 use super::{drop_one, dropped};
 
 /// How long the end of the process waits for what is in the buffer.
@@ -77,7 +77,10 @@ fn write_all(lines: &Receiver<Message>, mut output: Output) {
     while let Ok(first) = lines.recv() {
         for message in iter::once(first).chain(iter::from_fn(|| lines.try_recv().ok())) {
             match message {
-                Message::Line(line) => works = output.write(&line),
+                Message::Line(line) => {
+                    works = output.write(&line);
+                    output.complaint().iter().for_each(complain);
+                }
                 Message::End(_) => return,
             }
         }

@@ -1,8 +1,9 @@
 //! A log file that becomes no larger than it may: FILE, and the older FILE.1, FILE.2 and so on.
 //!
 //! Files are renamed, oldest first, each to a name that is free: a kill in the middle loses none. The file is
-//! looked for under its name once a second: one that was moved or removed is made anew. What cannot be written
-//! now (the disk is full, the directory is gone) is the caller's to count; the next line is tried again.
+//! looked for under its name once a second: one that was moved or removed is made anew. While files cannot be
+//! renamed it grows beyond what it may: a line is worth more than a limit. What cannot be written now (the disk
+//! is full, the directory is gone) is the caller's to count; the next line is tried again.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -15,6 +16,9 @@ use anyhow::{Context, ensure};
 /// Time between two looks whether the file still has its name.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Time between two tries to rotate, where one failed.
+const ROTATE_AGAIN: Duration = Duration::from_secs(10);
+
 /// A file that is written to, line by line.
 pub(super) struct LogFile {
     path: PathBuf,
@@ -22,6 +26,9 @@ pub(super) struct LogFile {
     max_files: u32,
     current: Option<Current>,
     looked: Instant,
+    /// When it could not be rotated; none where it could.
+    unrotated: Option<Instant>,
+    complaint: Option<io::Error>,
 }
 
 struct Current {
@@ -43,7 +50,17 @@ impl LogFile {
         let is_usual = fs::metadata(&path).map_or(true, |found| found.is_file());
         ensure!(is_usual, "logging.file: {shown} is not a file");
         let current = open(&path).with_context(|| format!("logging.file: {shown} cannot be written to"))?;
-        Ok(LogFile { path, max_size, max_files, current: Some(current), looked: Instant::now() })
+        Ok(LogFile::of(path, max_size, max_files, current))
+    }
+
+    fn of(path: PathBuf, max_size: u64, max_files: u32, current: Current) -> LogFile {
+        let (current, looked) = (Some(current), Instant::now());
+        LogFile { path, max_size, max_files, current, looked, unrotated: None, complaint: None }
+    }
+
+    /// Why it cannot be rotated, if nobody was told yet.
+    pub(super) fn complaint(&mut self) -> Option<io::Error> {
+        self.complaint.take()
     }
 
     /// Appends a line, whole or not at all.
@@ -54,8 +71,15 @@ impl LogFile {
             self.current.take_if(|current| there != Some(current.identity));
         }
         let full = |current: &Current| current.size > 0 && current.size + line.len() as u64 > self.max_size;
-        if self.current.as_ref().is_some_and(full) {
-            self.rotate()?;
+        let may_try = self.unrotated.is_none_or(|failed| failed.elapsed() >= ROTATE_AGAIN);
+        if may_try && self.current.as_ref().is_some_and(full) {
+            match self.rotate() {
+                Ok(()) => self.unrotated = None,
+                Err(error) => {
+                    self.complaint = Some(error).filter(|_| self.unrotated.is_none());
+                    self.unrotated = Some(Instant::now());
+                }
+            }
         }
         let current = match &mut self.current {
             Some(current) => current,
@@ -188,15 +212,30 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_rotated_grows_and_says_so_once() {
+        let dir = Dir::new("stuck");
+        let mut log = LogFile::open(dir.0.join("log"), 16, 1).unwrap();
+        fs::create_dir(dir.0.join("log.1")).unwrap();
+        let mut complaints = 0;
+        for number in 0..5 {
+            log.write(&line(number)).unwrap();
+            complaints += usize::from(log.complaint().is_some());
+            // Tried again, and not told again.
+            log.unrotated = log.unrotated.and_then(|failed| failed.checked_sub(ROTATE_AGAIN));
+        }
+        assert_eq!(dir.text("log").unwrap(), (0..5).map(|n| format!("line {n:02}\n")).collect::<String>());
+        assert_eq!(complaints, 1);
+        fs::remove_dir(dir.0.join("log.1")).unwrap();
+        log.write(&line(5)).unwrap();
+        assert_eq!(dir.text("log").unwrap(), "line 05\n");
+        assert_eq!(dir.text("log.1").unwrap().lines().count(), 5);
+    }
+
+    #[test]
     fn a_full_disk_leaves_whole_lines() {
         // What is written to it never fits.
-        let mut log = LogFile {
-            path: "/dev/full".into(),
-            max_size: 1 << 20,
-            max_files: 1,
-            current: Some(open(Path::new("/dev/full")).unwrap()),
-            looked: Instant::now(),
-        };
+        let full = open(Path::new("/dev/full")).unwrap();
+        let mut log = LogFile::of("/dev/full".into(), 1 << 20, 1, full);
         assert!(log.write(&line(0)).is_err());
         assert!(LogFile::open("/dev/full".into(), 1 << 20, 1).is_err());
         assert!(LogFile::open("/missing/log".into(), 1 << 20, 1).is_err());

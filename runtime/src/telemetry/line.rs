@@ -28,6 +28,22 @@ impl Output {
         }
         written.is_ok()
     }
+
+    /// What is wrong with it though lines are written, if nobody was told yet.
+    pub(super) fn complaint(&mut self) -> Option<io::Error> {
+        match self {
+            Output::StandardError => None,
+            Output::File(file) => file.complaint(),
+        }
+    }
+}
+
+/// Says that in the log itself. Nobody may hold the output meanwhile.
+pub(super) fn complain(error: &io::Error) {
+    tracing::error!(
+        %error,
+        "the log could not be rotated: it goes on in the same file, which grows beyond logging.max_size; tried again every 10 s"
+    );
 }
 
 /// What takes the formatted events.
@@ -73,7 +89,11 @@ impl Write for Writer<'_> {
         match &self.0.to {
             To::Buffer(buffer) => buffer.push(line.into_owned()),
             To::Output(output) => {
-                lock(output).write(&line);
+                let mut locked = lock(output);
+                locked.write(&line);
+                let complaint = locked.complaint();
+                drop(locked);
+                complaint.iter().for_each(complain);
             }
         }
         Ok(event.len())

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::Duration;
 
 use anyhow::Context;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -46,8 +46,8 @@ pub struct Tokens {
     tokens: RwLock<HashMap<String, Arc<Token>>>,
     /// Held over every change of the file.
     changing: Mutex<()>,
-    /// Tells whenever one was revoked.
-    revoked: watch::Sender<()>,
+    /// Tells whenever one was made or revoked.
+    changed: watch::Sender<()>,
     verifier: Verifier,
 }
 
@@ -107,7 +107,7 @@ impl Tokens {
         let tokens = kept.into_iter().chain(configured.iter().cloned());
         let tokens = tokens.map(|token| (token.id.clone(), Arc::new(token))).collect();
         let (tokens, verifier) = (RwLock::new(tokens), Verifier::new()?);
-        Ok(Tokens { path, tokens, changing: Mutex::default(), revoked: watch::Sender::new(()), verifier })
+        Ok(Tokens { path, tokens, changing: Mutex::default(), changed: watch::Sender::new(()), verifier })
     }
 
     /// Makes a token; the second is the secret, which is not kept.
@@ -124,6 +124,7 @@ impl Tokens {
         let after = self.tokens().values().cloned().chain([token.clone()]).collect();
         self.write(after)?;
         self.tokens_mut().insert(token.id.clone(), token.clone());
+        self.changed.send_replace(());
         Ok((token, secret))
     }
 
@@ -141,7 +142,7 @@ impl Tokens {
         let after = self.tokens().values().filter(|token| token.id != id).cloned().collect();
         self.write(after)?;
         self.tokens_mut().remove(id);
-        self.revoked.send_replace(());
+        self.changed.send_replace(());
         Ok(token)
     }
 
@@ -165,17 +166,25 @@ impl Tokens {
 
     /// Waits until nobody may come in with `token` any more.
     pub async fn gone(&self, token: &Token) {
-        let mut revoked = self.revoked.subscribe();
+        let mut changed = self.changed.subscribe();
         loop {
             let is_there = self.tokens().contains_key(&token.id);
             let left = token.expires_at.map(|until| until.duration_since(Timestamp::now()));
             if !is_there || left.is_some_and(|left| !left.is_positive()) {
                 return;
             }
-            // The clock that it expires by may be put forward.
-            let left = left.map_or(LOOK_AGAIN, |left| left.unsigned_abs().min(LOOK_AGAIN));
-            let _ = tokio::time::timeout(left, revoked.changed()).await;
+            let _ = tokio::time::timeout(at_most(left), changed.changed()).await;
         }
+    }
+
+    /// Waits until another token is good than now, or may be.
+    pub async fn changed(&self) {
+        let mut changed = self.changed.subscribe();
+        let now = Timestamp::now();
+        let next =
+            self.tokens().values().filter_map(|token| token.expires_at).filter(|until| *until > now).min();
+        let _ = tokio::time::timeout(at_most(next.map(|until| until.duration_since(now))), changed.changed())
+            .await;
     }
 
     /// The token that was `presented`, if it was found to be good a moment ago and still is: that costs no hash.
@@ -218,6 +227,11 @@ impl Tokens {
     fn tokens_mut(&self) -> RwLockWriteGuard<'_, HashMap<String, Arc<Token>>> {
         self.tokens.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long to wait for what is so far away: the clock that tokens expire by may be put forward.
+fn at_most(left: Option<SignedDuration>) -> Duration {
+    left.map_or(LOOK_AGAIN, |left| left.unsigned_abs().min(LOOK_AGAIN))
 }
 
 #[cfg(test)]
@@ -277,6 +291,23 @@ mod tests {
         let exchanged = Token { hash: other.hash.clone(), ..(*token).clone() };
         tokens.tokens_mut().insert(token.id.clone(), Arc::new(exchanged));
         assert!(tokens.verify(&secret).await.unwrap().is_none(), "what is remembered is for one hash");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_token_that_expires_has_no_share_any_more_and_that_is_told() {
+        let dir = dir("share");
+        let tokens = Tokens::open(&dir, &[]).unwrap();
+        let soon = Timestamp::now() + SignedDuration::from_millis(400);
+        tokens.create(New { share: Some(50), expires_at: Some(soon), ..new("acme") }).unwrap();
+        tokens.create(New { share: Some(10), ..new("acme") }).unwrap();
+        assert_eq!(tokens.shares().get("acme"), Some(&50));
+        let told = async {
+            while tokens.shares().get("acme") != Some(&10) {
+                tokens.changed().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("it is told when it expires");
         fs::remove_dir_all(dir).unwrap();
     }
 

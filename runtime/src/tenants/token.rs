@@ -8,9 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{DEFAULT_TENANT, Error, WHOLE};
-use crate::task::{Grants, timestamp};
+use crate::task::{Grants, NotAGrant, Object, timestamp};
 
 /// What every token begins with, so that a scan for secrets finds one: `om_ID_SECRET`.
 const PREFIX: &str = "om_";
@@ -48,7 +49,7 @@ pub struct Token {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
     /// What tasks may use that are submitted with it; none: whatever the mode allows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Object::optional")]
     pub grants: Option<Grants>,
     /// Argon2id, as a PHC string.
     pub hash: String,
@@ -82,7 +83,7 @@ pub struct New {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
     /// What tasks may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Object::optional")]
     pub grants: Option<Grants>,
 }
 
@@ -94,6 +95,12 @@ pub struct Invalid {
     pub field: &'static str,
     /// What is allowed.
     pub rule: String,
+}
+
+impl From<NotAGrant> for Invalid {
+    fn from(NotAGrant { field, rule }: NotAGrant) -> Invalid {
+        Invalid { field, rule }
+    }
 }
 
 fn invalid(field: &'static str, rule: impl Into<String>) -> Invalid {
@@ -201,7 +208,17 @@ impl Token {
         if self.requests_per_minute.is_some_and(|rate| !(1..=MAX_RATE).contains(&rate)) {
             return Err(invalid("requests_per_minute", format!("from 1 to {MAX_RATE}")));
         }
-        Ok(())
+        Ok(self.grants.as_ref().map_or(Ok(()), Grants::check)?)
+    }
+
+    /// All but the hash: a part of the HTTP contract.
+    pub fn shown(&self) -> serde_json::Value {
+        json!({
+            "id": self.id, "tenant": self.tenant, "description": self.description, "created_at": self.created_at,
+            "expires_at": self.expires_at.map(timestamp), "requests_per_minute": self.requests_per_minute,
+            "share": self.share, "grants": self.grants, "configured": self.configured,
+            "expired": !self.is_good(Timestamp::now()),
+        })
     }
 
     /// What tokens are ordered by, the oldest first.
@@ -230,6 +247,7 @@ mod tests {
         assert_eq!(without_secrets(&path), format!("/api/tokens/om_{}_…", token.id));
         assert_eq!(without_secrets("/api/tokens/om_x"), "/api/tokens/om_x");
         assert!(!format!("{token:?}").contains("argon2"));
+        let elsewhere = Grants { http: vec!["example.com".into()], ..Grants::default() };
         for (wrong, field) in [
             (New { tenant: String::new(), ..ok.clone() }, "tenant"),
             (New { tenant: "Ä".into(), ..ok.clone() }, "tenant"),
@@ -241,6 +259,7 @@ mod tests {
             (New { requests_per_minute: Some(0), ..ok.clone() }, "requests_per_minute"),
             (New { description: Some("\u{1b}[2J".into()), ..ok.clone() }, "description"),
             (New { expires_at: Some(Timestamp::now()), ..ok.clone() }, "expires_at"),
+            (New { grants: Some(elsewhere), ..ok.clone() }, "grants.http: an origin"),
         ] {
             let said = Token::create(wrong, Timestamp::now()).unwrap_err().to_string();
             assert!(said.starts_with(field), "{said}");

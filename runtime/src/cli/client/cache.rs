@@ -7,9 +7,26 @@ use super::super::settings::Global;
 use super::super::terminal;
 use super::connection::segment;
 use super::table::{self, shown, size};
-use super::{Connection, Exit, Failed, ServerArgs, block_on};
+use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on};
+
+const AFTER_HELP: &str = after_help!(
+    "\
+The caches, which are the operator's to see and to empty:
+  task_list           answers of `GET /tasks` (cache.enabled, cache.expire)
+  linked_components   components that are ready to run
+  loaded_components   their code, mapped from DATA_DIR/artefacts
+
+Emptying one costs time later and nothing else: what is asked for again is made again.
+
+Examples:
+  omnimind cache list
+  omnimind cache clear
+  omnimind cache clear task_list
+"
+);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     server: ServerArgs,
@@ -21,14 +38,16 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List the caches: what they keep, and how often that was of use
+    #[command(after_help = AFTER_HELP)]
     List {
         /// Print the server's JSON
         #[arg(long)]
         json: bool,
     },
     /// Empty one of them, or all; what is in use stays
+    #[command(after_help = AFTER_HELP)]
     Clear {
-        /// Which
+        /// Which: task_list, linked_components or loaded_components [default: all]
         name: Option<String>,
     },
 }

@@ -61,7 +61,7 @@ impl Here {
         let config = settings::load_quietly(global, Vec::new())?.config;
         let given = config.authentication.credentials;
         let pair = given.map(|Credentials { user, password }| Secret::Pair(user, password));
-        let secret = settings::token().map(Secret::Token).or(pair);
+        let secret = settings::token()?.map(Secret::Token).or(pair);
         Ok(Here { data_dir: config.data_dir, url: settings::url(), secret })
     }
 }
@@ -251,15 +251,12 @@ impl Connection {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
+        let url = self.url().to_owned();
+        if let Some(why) = trust::distrust(cause) {
+            return Error::Untrusted { url, why };
+        }
         let why = if error.is_timeout() { "it takes too long".to_owned() } else { cause.to_string() };
-        let unknown = ["UnknownIssuer", "CaUsedAsEndEntity"].iter().any(|what| why.contains(what));
-        let why = match unknown {
-            true => {
-                format!("{why}: it is signed by nobody that is known here; --cacert FILE names whom to trust")
-            }
-            false => why,
-        };
-        Error::Unreachable { url: self.url().to_owned(), why, connected: !error.is_connect() }
+        Error::Unreachable { url, why, connected: !error.is_connect() }
     }
 
     async fn problem(&self, response: Response) -> Error {

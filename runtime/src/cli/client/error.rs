@@ -18,6 +18,13 @@ pub enum Error {
         /// Whether there was a connection at all, so that the request may have arrived.
         connected: bool,
     },
+    /// A server answers, and who it is cannot be told.
+    Untrusted {
+        /// The server's URL, without credentials.
+        url: String,
+        /// What is wrong with its certificate, and what to do about it.
+        why: String,
+    },
     /// The server's own words.
     Problem(Problem),
     /// It answers, but not as this version understands.
@@ -49,7 +56,7 @@ impl Error {
         match self {
             Error::Unreachable { .. } => true,
             Error::Problem(problem) => matches!(problem.status, 429 | 502..=504 | 507),
-            Error::Strange { .. } => false,
+            Error::Untrusted { .. } | Error::Strange { .. } => false,
         }
     }
 
@@ -112,6 +119,10 @@ impl From<Error> for Failed {
                 error: anyhow!(
                     "the connection to {url} broke: {why}; whether the request was carried out shows `omnimind task list`"
                 ),
+            },
+            Error::Untrusted { url, why } => Failed {
+                exit: Exit::Unreachable,
+                error: anyhow!("the certificate of {url} is not trusted, and nothing was sent: {why}"),
             },
             Error::Problem(problem) => Failed {
                 exit: problem.exit(),

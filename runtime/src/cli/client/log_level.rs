@@ -8,9 +8,28 @@ use super::super::settings::Global;
 use super::super::terminal;
 use super::connection::Content;
 use super::table::shown;
-use super::{Connection, Exit, Failed, ServerArgs, block_on};
+use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on};
+
+const AFTER_HELP: &str = after_help!(
+    "\
+The levels; each says what those above it say, too:
+  error     what does not work
+  warning   what needs somebody's attention: all that mode prod says
+  info      starts and ends, changes, and a line for each request: what modes dev and test say
+  debug     connections that failed, and why
+  trace     everything there is
+
+It holds until the server ends, or reads its configuration again (SIGHUP); logging.level is for longer.
+It is for the operator. The flag --log-level is another thing: the log of this command itself.
+
+Examples:
+  omnimind log-level
+  omnimind log-level debug
+"
+);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     #[command(flatten)]
     server: ServerArgs,

@@ -6,13 +6,14 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::super::settings::{self, Global};
 use super::super::terminal::{self, note};
 use super::connection::{Content, segment};
 use super::table::{self, age, shown};
 use super::{Connection, Exit, Failed, ServerArgs, after_help, block_on};
-use crate::task::{Grants, timestamp};
+use crate::task::{Grants, Misfit, Object};
 use crate::task_store::DataDir;
 use crate::tenants::{self, New, Tokens};
 
@@ -24,6 +25,7 @@ Where no server runs, it is written into the data directory for the next one.
 Examples:
   omnimind token create --tenant acme --expires 30d --share 50 --rate 600 > acme.token
   omnimind token create --tenant acme --grants '{\"embedding\": true, \"inference\": [\"phi:latest\"]}'
+  omnimind token create --tenant acme --print      (a line for authentication.tokens: docs/api.md has one)
   omnimind token list
   omnimind token revoke 0123456789abcdef
   OMNIMIND_TOKEN=$(cat acme.token) omnimind task list --server http://127.0.0.1:8000
@@ -48,7 +50,7 @@ enum Command {
     /// List tokens; not the secrets, which nobody has
     #[command(after_help = AFTER_HELP)]
     List {
-        /// Print the server's JSON
+        /// Print the JSON of `GET /api/tokens/`
         #[arg(long)]
         json: bool,
     },
@@ -106,7 +108,15 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn grants(text: &str) -> Result<Grants, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    let Object(grants): Object<Grants> = Misfit::read(text.as_bytes()).map_err(|error| error.to_string())?;
+    grants.check().map_err(|error| error.to_string())?;
+    Ok(grants)
+}
+
+/// The answer of `GET /api/tokens/`, and what it says where there is no server.
+#[derive(Debug, Deserialize)]
+struct List {
+    tokens: Vec<Shown>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,34 +154,21 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failed> {
             let secret = made.token.ok_or_else(|| Failed::from(connection.strange("no token in it")))?;
             tell(&made.id, &made.tenant, &secret)
         }
-        (Command::List { json }, None) => {
-            let tokens: Vec<Vec<String>> = kept(global)?
-                .list()
-                .iter()
-                .map(|token| {
-                    vec![
-                        token.id.clone(),
-                        token.tenant.clone(),
-                        token.share.map_or("-".to_owned(), |share| format!("{share} %")),
-                        token.requests_per_minute.map_or("-".to_owned(), |rate| rate.to_string()),
-                        token.expires_at.map_or("never".to_owned(), timestamp),
-                        token.created_at.as_deref().map_or("-".to_owned(), age),
-                        token.description.clone().unwrap_or_default(),
-                    ]
-                })
-                .collect();
-            if json {
-                return Err(Failed::usage(anyhow!("--json prints what a server says, and none runs here")));
+        (Command::List { json }, connection) => {
+            let body = match &connection {
+                Some(connection) => block_on_send(connection, Method::GET, &["api", "tokens", ""], None)?,
+                None => {
+                    let tokens: Vec<_> = kept(global)?.list().iter().map(|token| token.shown()).collect();
+                    json!({"tokens": tokens}).to_string().into_bytes()
+                }
+            };
+            match (json, connection) {
+                (true, _) => table::print_json(&body).map_err(Failed::runtime).map(|()| Exit::Completed),
+                (false, Some(connection)) => rows(&connection.parse::<List>(&body)?.tokens),
+                (false, None) => {
+                    rows(&serde_json::from_slice::<List>(&body).map_err(Failed::runtime)?.tokens)
+                }
             }
-            rows(&tokens)
-        }
-        (Command::List { json }, Some(connection)) => {
-            let body = block_on_send(&connection, Method::GET, &["api", "tokens", ""], None)?;
-            if json {
-                table::print_json(&body).map_err(Failed::runtime)?;
-                return Ok(Exit::Completed);
-            }
-            list(&connection, &body)
         }
         (Command::Revoke { ids }, None) => {
             let tokens = kept(global)?;
@@ -247,12 +244,7 @@ fn tell(id: &str, tenant: &str, secret: &str) -> Result<Exit, Failed> {
     Ok(Exit::Completed)
 }
 
-fn list(connection: &Connection, body: &[u8]) -> Result<Exit, Failed> {
-    #[derive(Deserialize)]
-    struct List {
-        tokens: Vec<Shown>,
-    }
-    let List { tokens } = connection.parse(body).map_err(Failed::from)?;
+fn rows(tokens: &[Shown]) -> Result<Exit, Failed> {
     let row = |token: &Shown| {
         let until = match (&token.expires_at, token.expired) {
             (_, true) => "expired".to_owned(),
@@ -270,12 +262,9 @@ fn list(connection: &Connection, body: &[u8]) -> Result<Exit, Failed> {
             shown(token.description.as_deref().unwrap_or_default()),
         ]
     };
-    rows(&tokens.iter().map(row).collect::<Vec<_>>())
-}
-
-fn rows(rows: &[Vec<String>]) -> Result<Exit, Failed> {
+    let rows: Vec<Vec<String>> = tokens.iter().map(row).collect();
     let head = ["ID", "TENANT", "SHARE", "PER MINUTE", "EXPIRES", "AGE", "DESCRIPTION"];
-    table::print(&head, rows, 6).map_err(Failed::runtime)?;
+    table::print(&head, &rows, 6).map_err(Failed::runtime)?;
     if rows.is_empty() {
         note!("there is none: omnimind token create --tenant NAME");
     }

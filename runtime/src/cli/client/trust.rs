@@ -13,7 +13,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// How TLS is spoken with servers, which are to be trusted by the certificates in `file`, if there is one.
 /// The system's roots are read only where TLS is `needed`.
@@ -46,6 +46,32 @@ pub fn settings(file: Option<&Path>, needed: bool) -> anyhow::Result<ClientConfi
     let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
     let verifier = Arc::new(Named { own, signed, provider });
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Why a server's certificate was not trusted, if that is what made a connection fail.
+pub fn distrust(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    // One or two of these are around it, and do not name it as their source.
+    if let Some(wrapped) = cause.downcast_ref::<std::io::Error>() {
+        return distrust(wrapped.get_ref()?);
+    }
+    let Some(rustls::Error::InvalidCertificate(error)) = cause.downcast_ref() else { return None };
+    use CertificateError as Is;
+    let why = match error {
+        Is::Expired | Is::ExpiredContext { .. } => "it has expired: the server needs a new one",
+        Is::NotValidYet | Is::NotValidYetContext { .. } => {
+            "it is not good yet: look at the clocks of both machines"
+        }
+        Is::NotValidForName | Is::NotValidForNameContext { .. } => {
+            "it is for another name: call the server by a name that is in it, or trust it as it is with --cacert FILE"
+        }
+        _ => {
+            "nobody who is known here signed it; --cacert FILE names it, or its issuer's (the server's own is the file in its server.tls.cert)"
+        }
+    };
+    // Its name alone: some have pages of details.
+    let name = format!("{error:?}");
+    let name = name.split([' ', '{']).next().unwrap_or_default();
+    Some(format!("{why} ({})", name.trim_start_matches("Other(OtherError(").trim_end_matches(')')))
 }
 
 /// Trusts the certificates of a file.

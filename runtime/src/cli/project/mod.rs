@@ -17,7 +17,7 @@ use super::Failed;
 use super::input::parse_limit;
 use crate::engine::Metadata;
 use crate::server::is_name;
-use crate::task::{Grants, Object};
+use crate::task::{Grants, Misfit, Object};
 use tools::Language;
 
 /// The file that makes a directory a project.
@@ -88,13 +88,7 @@ impl Project {
         if value.is_null() {
             bail!("it is empty; omnimind new NAME --lang LANGUAGE writes one to begin with");
         }
-        let manifest: Manifest = serde_path_to_error::deserialize(value).map_err(|error| {
-            let path = error.path().to_string();
-            match path.as_str() {
-                "." => anyhow!("{}", error.inner()),
-                _ => anyhow!("{path}: {}", error.inner()),
-            }
-        })?;
+        let manifest: Manifest = Misfit::fit(value)?;
         let Manifest { name, language, build, artifact, input, .. } = &manifest;
         if !is_name(name) {
             bail!("name: `{name}` is no name for a component: letters, digits, `-`, `_` and `.`");
@@ -186,10 +180,10 @@ mod tests {
             (&GOOD.replace("b.wasm", "a.wasm"), "artifact: `a.wasm` is what omnimind writes"),
             ("name: a\n", "missing field `build`"),
             (&format!("{GOOD}buidl: x\n"), "unknown field `buidl`"),
-            (&GOOD.replace("[make]", "make"), "build: invalid type: string"),
+            (&GOOD.replace("[make]", "make"), "build: an array is expected, not \"make\""),
             (&GOOD.replace("[make]", "[]"), "build: at least one command"),
             (&GOOD.replace("name: a", "name: ../a"), "name: `../a` is no name"),
-            (&GOOD.replace("language: c", "language: cobol"), "language: unknown variant `cobol`"),
+            (&GOOD.replace("language: c", "language: cobol"), "language: unknown value `cobol`"),
             (&format!("{GOOD}limits: {{fule: 1}}\n"), "fule"),
             (&format!("{GOOD}limits: {{fuel: 1MiB}}\n"), "limits.fuel"),
             (&format!("{GOOD}grants: {{root: true}}\n"), "root"),

@@ -8,6 +8,7 @@ use axum::http::header::{LOCATION, REFERRER_POLICY, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::json;
 
+use super::nothing_sent;
 use crate::server::App;
 use crate::server::caller::Caller;
 use crate::server::json;
@@ -18,8 +19,10 @@ use crate::server::query::Query;
 pub async fn link(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    request: Request<Body>,
 ) -> Result<Response<Body>> {
     caller.comes_without_token()?;
+    nothing_sent(&app, request).await?;
     let path = app.auth.sessions.link().map_err(Problem::internal)?;
     Ok(json::answer(StatusCode::CREATED, &json!({"path": path})))
 }

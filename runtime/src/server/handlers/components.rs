@@ -107,7 +107,7 @@ pub async fn show(
             Ok(json::answer(StatusCode::OK, &json!({"digest": digest, "status": "compiling"})))
         }
         Some(Err(refusal)) => Err(refusal.into()),
-        None => Err(no_component(&reference)),
+        None => Err(no_component(&caller, &reference)),
     }
 }
 
@@ -117,8 +117,10 @@ pub async fn remove(
     Extension(caller): Extension<Caller>,
     Segment(reference): Segment,
 ) -> Result<Response<Body>> {
-    let (digest, _) =
-        app.components.resolve(caller.tenant(), &reference).ok_or_else(|| no_component(&reference))?;
+    let (digest, _) = app
+        .components
+        .resolve(caller.tenant(), &reference)
+        .ok_or_else(|| no_component(&caller, &reference))?;
     // To its end, whether the client waits or not.
     let removing = tokio::spawn(async move {
         app.components.remove(caller.tenant(), digest, || app.scheduler.uses(caller.tenant(), &digest)).await
@@ -128,10 +130,15 @@ pub async fn remove(
 }
 
 /// `404` for a component that `reference` does not lead to.
-pub fn no_component(reference: &str) -> Problem {
+pub fn no_component(caller: &Caller, reference: &str) -> Problem {
     let shown: String = reference.chars().take(80).collect();
+    let whose = match caller.is_operator() {
+        true => "",
+        // Whoever is told of one that the operator uploaded looks for it in vain.
+        false => "each tenant has components of its own; ",
+    };
     Problem::not_found(format!(
-        "there is no component `{}`: upload it with POST /api/components/, or look at GET /api/components/",
+        "there is no component `{}`: {whose}upload it with POST /api/components/, or look at GET /api/components/",
         shown.escape_debug()
     ))
 }

@@ -1,4 +1,5 @@
-//! `/api/v1/health`: open to everybody, with details for those who are signed in.
+//! `/api/v1/health`: open to everybody, with details for those whom they concern: the operator all, tenants what
+//! keeps their tasks waiting.
 
 use std::sync::Arc;
 
@@ -17,6 +18,14 @@ use crate::server::problem::{Problem, Result};
 use crate::server::query::Query;
 use crate::task::timestamp;
 
+/// What concerns every tenant: figures of its own tasks' queue, none of the machine.
+const OF_TENANTS: &str = "queue";
+
+/// Whether `caller` is told more of the check `name` than its status.
+fn sees(caller: Option<&Extension<Caller>>, name: &str) -> bool {
+    caller.is_some_and(|Extension(caller)| caller.is_operator() || name == OF_TENANTS)
+}
+
 /// Samples in one answer: where nothing is said, and at most.
 const SAMPLES: usize = 100;
 const MAX_SAMPLES: usize = 1800;
@@ -24,8 +33,8 @@ const MAX_SAMPLES: usize = 1800;
 /// `GET /api/v1/health/`
 pub async fn all(State(app): State<Arc<App>>, caller: Option<Extension<Caller>>) -> Response<Body> {
     let report = app.health.report();
-    let checks: Map<String, Value> =
-        report.checks.iter().map(|check| (check.name.to_owned(), shown(check, caller.is_some()))).collect();
+    let shown = |check: &Check| (check.name.to_owned(), shown(check, sees(caller.as_ref(), check.name)));
+    let checks: Map<String, Value> = report.checks.iter().map(shown).collect();
     let body = json!({"overall_status": report.overall, "checks": checks, "timestamp": report.timestamp});
     let status = match report.overall {
         Overall::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
@@ -44,7 +53,7 @@ pub async fn one(
     let check = report.checks.iter().find(|check| check.name == name);
     let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
     let check = check.ok_or_else(|| no_such_check(&names))?;
-    Ok(json::answer(StatusCode::OK, &shown(check, caller.is_some())))
+    Ok(json::answer(StatusCode::OK, &shown(check, sees(caller.as_ref(), check.name))))
 }
 
 /// `GET /api/v1/health/summary`
@@ -58,11 +67,11 @@ pub async fn summary(State(app): State<Arc<App>>, caller: Option<Extension<Calle
     let ill = checks.iter().filter(|check| check.status != Overall::Healthy).map(|check| {
         let Check { name, status, error, remediation, .. } = check;
         let since = since(trends.since(name, *status));
-        match caller {
-            Some(_) => json!({
+        match sees(caller.as_ref(), name) {
+            true => json!({
                 "check": name, "status": status, "since": since, "error": error, "remediation": remediation,
             }),
-            None => json!({"check": name, "status": status, "since": since}),
+            false => json!({"check": name, "status": status, "since": since}),
         }
     });
     let mut body = json!({
@@ -70,8 +79,10 @@ pub async fn summary(State(app): State<Arc<App>>, caller: Option<Extension<Calle
         "counts": {"healthy": healthy, "degraded": degraded, "unhealthy": unhealthy},
         "not_healthy": ill.collect::<Vec<_>>(), "timestamp": at,
     });
-    if let (Some(_), Some(body)) = (&caller, body.as_object_mut()) {
-        body.insert("uptime_s".to_owned(), json!(app.metrics.uptime().as_secs()));
+    if let (Some(Extension(caller)), Some(body)) = (&caller, body.as_object_mut()) {
+        if caller.is_operator() {
+            body.insert("uptime_s".to_owned(), json!(app.metrics.uptime().as_secs()));
+        }
         body.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     }
     json::answer(StatusCode::OK, &body)

@@ -17,14 +17,17 @@ pub mod tasks;
 pub mod tokens;
 pub mod ws;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Request};
 
 pub use listed::TaskList;
 
+use crate::server::App;
 use crate::server::problem::Problem;
+use crate::server::query::Query;
 
 /// What stands in a path where the route has a name; what is not UTF-8 names nothing.
 pub struct Segment(pub String);
@@ -35,6 +38,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Problem> {
         let segment = Path::<String>::from_request_parts(parts, state).await;
         segment.map(|Path(text)| Segment(text)).map_err(|error| Problem::not_found(error.body_text()))
+    }
+}
+
+/// Most bytes that are read of what should not have been sent.
+const MAX_NOTHING: usize = 64 << 10;
+
+/// Refuses what a request says where all is said by its path.
+async fn nothing_sent(app: &App, request: Request<Body>) -> Result<(), Problem> {
+    Query::of(request.uri(), &[])?.end("nothing")?;
+    let (head, body) = request.into_parts();
+    let whole = app.bodies.read(&head.headers, body, "the body", MAX_NOTHING, 1).await?;
+    match whole.bytes.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::invalid("(the body)", "nothing is read here: send no body")),
     }
 }
 

@@ -202,7 +202,7 @@ struct Found {
 async fn find(app: &App, caller: &Caller, task: &TaskJson, sent: Option<Sent>) -> Result<Found> {
     let named = |name: String| {
         let (digest, about) =
-            app.components.resolve(caller.tenant(), &name).ok_or_else(|| no_component(&name))?;
+            app.components.resolve(caller.tenant(), &name).ok_or_else(|| no_component(caller, &name))?;
         Ok(Found { name, digest, capabilities: about.capabilities.clone(), keep: None })
     };
     let Some((digest, bytes)) = sent else {

@@ -20,6 +20,7 @@ use crate::server::caller::Caller;
 use crate::server::heavy::heavy;
 use crate::server::json;
 use crate::server::observe;
+use crate::server::overload::AtWork;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::task::{Priority, Record, State as TaskState, Status, Task, TaskId, timestamp};
@@ -259,6 +260,7 @@ pub async fn summary(
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(at_work): Extension<AtWork>,
     Segment(id): Segment,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
@@ -276,9 +278,12 @@ pub async fn cancel(
         Cancelled::HadEnded(status) => {
             Err(Problem::conflict(format!("the task has ended: it is {}", status.name())))
         }
-        Cancelled::Asked(live) => match observe::waiting(timeout(CANCEL_WAIT, live.ended())).await {
-            Ok(ended) => finished(&app, &ended),
-            Err(_) => Ok(json::answer(StatusCode::ACCEPTED, &Record::of(&live.task()))),
-        },
+        Cancelled::Asked(live) => {
+            at_work.waits();
+            match observe::waiting(timeout(CANCEL_WAIT, live.ended())).await {
+                Ok(ended) => finished(&app, &ended),
+                Err(_) => Ok(json::answer(StatusCode::ACCEPTED, &Record::of(&live.task()))),
+            }
+        }
     }
 }

@@ -13,7 +13,6 @@ use crate::server::App;
 use crate::server::caller::Caller;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
-use crate::server::submission::check_grants;
 use crate::task::Object;
 use crate::tenants::{Error, New, Token};
 
@@ -33,7 +32,6 @@ pub async fn create(
     }
     let whole = app.bodies.read(&head.headers, body, "the body", MAX_BODY, 2).await?;
     let Object(new): Object<New> = json::parse(&whole.bytes)?;
-    new.grants.as_ref().map_or(Ok(()), check_grants)?;
     app.health.admit_new()?;
     // Hashing takes its time, and so does the disk.
     let made = {
@@ -45,7 +43,7 @@ pub async fn create(
         .await
     };
     let (token, secret) = made.map_err(Problem::internal)??;
-    let mut body = shown(&token);
+    let mut body = token.shown();
     if let Some(body) = body.as_object_mut() {
         body.insert("token".to_owned(), secret.into());
     }
@@ -54,7 +52,7 @@ pub async fn create(
 
 /// `GET /api/tokens/`
 pub async fn list(State(app): State<Arc<App>>) -> Response<Body> {
-    let tokens: Vec<Value> = app.auth.tokens.list().iter().map(|token| shown(token)).collect();
+    let tokens: Vec<Value> = app.auth.tokens.list().iter().map(|token| token.shown()).collect();
     json::tagged(&json!({"tokens": tokens}))
 }
 
@@ -75,16 +73,6 @@ fn changed(app: &App, event: &'static str, token: &Token) {
     tracing::info!(id = token.id, tenant = token.tenant, "{event}");
     app.scheduler.set_shares(app.auth.tokens.shares());
     app.bus.security(|| json!({"event": event, "id": token.id, "tenant": token.tenant}));
-}
-
-/// All but the hash.
-fn shown(token: &Token) -> Value {
-    json!({
-        "id": token.id, "tenant": token.tenant, "description": token.description, "created_at": token.created_at,
-        "expires_at": token.expires_at.map(crate::task::timestamp), "requests_per_minute": token.requests_per_minute,
-        "share": token.share, "grants": token.grants, "configured": token.configured,
-        "expired": !token.is_good(jiff::Timestamp::now()),
-    })
 }
 
 impl From<Error> for Problem {

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::nothing_sent;
 use crate::server::App;
 use crate::server::caller::{Address, Caller};
 use crate::server::connection::Upgraded;
@@ -28,7 +29,9 @@ use crate::server::websocket::{Rules, Session, TICKET};
 pub async fn ticket(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    request: Request<Body>,
 ) -> Result<Response<Body>> {
+    nothing_sent(&app, request).await?;
     let ticket = app.web_sockets.ticket(caller)?;
     Ok(json::answer(StatusCode::CREATED, &json!({"ticket": ticket, "expires_in": TICKET.as_secs()})))
 }

@@ -27,6 +27,10 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use crate::server::feed::{Channel, Feed, Heard, Listener};
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
+use crate::task::Object;
+
+/// What a message is called where no field of it is wrong.
+const MESSAGE: &str = "(the message)";
 
 /// Bytes of a message, and of one frame of it.
 const MAX_MESSAGE: usize = 64 << 10;
@@ -71,12 +75,19 @@ impl Rules {
 
 /// What a client may say.
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Said {
-    Subscribe { channels: Vec<String> },
-    Unsubscribe { channels: Vec<String> },
-    Ping {},
-    Pong {},
+#[serde(deny_unknown_fields)]
+struct Said {
+    r#type: Kind,
+    channels: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Subscribe,
+    Unsubscribe,
+    Ping,
+    Pong,
 }
 
 /// How it ends.
@@ -212,29 +223,35 @@ where
     /// The answer to what a client said, if there is one.
     async fn answer(&mut self, message: Message) -> std::result::Result<Option<String>, End> {
         let said = match message {
-            Message::Text(text) => json::parse(text.as_bytes()),
-            Message::Binary(_) => Err(Problem::invalid("(the message)", "it is JSON in a text frame")),
+            Message::Text(text) => json::parse_as(MESSAGE, text.as_bytes()),
+            Message::Binary(_) => Err(Problem::invalid(MESSAGE, "it is JSON in a text frame")),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(None),
             Message::Close(_) => return Err(End::Gone),
         };
         let answer = match said {
-            Ok(said) => self.obey(said).await,
+            Ok(Object(said)) => self.obey(said).await,
             Err(problem) => Err(problem),
         };
         Ok(answer.unwrap_or_else(|problem| Some(self.feed.note("error", &problem.told()))))
     }
 
-    async fn obey(&mut self, said: Said) -> Result<Option<String>> {
-        match said {
-            Said::Ping {} => return Ok(Some(self.feed.note("pong", &json!({})))),
-            Said::Pong {} => return Ok(None),
-            Said::Subscribe { channels } => self.subscribe(channels).await?,
-            Said::Unsubscribe { channels } => {
-                if channels.len() > self.rules.channels {
-                    return Err(Problem::too_many_subscriptions(self.rules.channels));
-                }
-                channels.iter().for_each(|name| self.listener.unsubscribe(name));
+    async fn obey(&mut self, Said { r#type, channels }: Said) -> Result<Option<String>> {
+        let named = |channels: Option<Vec<String>>| {
+            let rule = "an array of at least one channel's name, like [\"tasks\"]";
+            channels.filter(|names| !names.is_empty()).ok_or_else(|| Problem::invalid("channels", rule))
+        };
+        let unnamed = |channels: Option<Vec<String>>| match channels {
+            None => Ok(()),
+            Some(_) => Err(Problem::invalid("channels", "only subscribe and unsubscribe have them")),
+        };
+        match r#type {
+            Kind::Ping => {
+                unnamed(channels)?;
+                return Ok(Some(self.feed.note("pong", &json!({}))));
             }
+            Kind::Pong => return unnamed(channels).map(|()| None),
+            Kind::Subscribe => self.subscribe(named(channels)?).await?,
+            Kind::Unsubscribe => self.unsubscribe(&named(channels)?)?,
         }
         let channels: Vec<String> = self.listener.channels().iter().map(Channel::to_string).collect();
         Ok(Some(self.feed.note("subscribed", &json!({"channels": channels}))))
@@ -258,6 +275,16 @@ where
             channels.push((self.open)(name).await?);
         }
         channels.into_iter().for_each(|channel| self.listener.subscribe(channel));
+        Ok(())
+    }
+
+    /// From all of them or, where one is no channel, from none; one that was not listened to is one less to leave.
+    fn unsubscribe(&mut self, names: &[String]) -> Result<()> {
+        if names.len() > self.rules.channels {
+            return Err(Problem::too_many_subscriptions(self.rules.channels));
+        }
+        names.iter().try_for_each(|name| Channel::called(name).map(drop))?;
+        names.iter().for_each(|name| self.listener.unsubscribe(name));
         Ok(())
     }
 
