@@ -145,6 +145,8 @@ fn a_connection_has_so_many_channels() {
     let many: Vec<String> = (0..1000).map(|number| format!("task:{number}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(socket.subscribe(&many)["data"]["code"], "too_many_subscriptions");
+    let said = socket.say(&json!({"type": "unsubscribe", "channels": many}));
+    assert_eq!(said["data"]["code"], "too_many_subscriptions", "nor are so many looked for");
 }
 
 #[test]
@@ -160,6 +162,8 @@ fn places_are_limited_and_come_back() {
         let refused = WebSocket::try_open(&server, &head).err().expect("no place");
         refused.problem(503, "overloaded");
         assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+        // Events that are sent by the server have the same places.
+        server.get("/api/events").problem(503, "overloaded");
         if round == 2 {
             // Plain requests have places of their own.
             assert_healthy(&server);
