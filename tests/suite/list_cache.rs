@@ -330,7 +330,7 @@ fn a_short_memory_empties_them() {
     server.run(&json!({"component": echo, "input": 1}));
     fresh(&server, "");
     for name in ["task_list", "linked_components"] {
-        assert_eq!(cache(&server, name)["entries"], 1, "{name}");
+        assert!(cache(&server, name)["entries"].as_u64() >= Some(1), "{name}");
     }
     let limits = json!({"memory_bytes": 500 << 20});
     let input = (440 * 16).to_string();

@@ -414,6 +414,11 @@ fn a_full_disk_leaves_whole_lines() {
     let mut serve = command(&disk.data_dir());
     serve.env("OMNIMIND_LOGGING__FILE", &file).env("OMNIMIND_PROTECTION__INTERVAL_MS", "60000");
     let server = Server::launch(serve, &disk.data_dir()).unwrap_or_else(|log| panic!("no start: {log}"));
+    // It has begun a page, which ends amid a line.
+    eventually(|| {
+        server.get("/before");
+        fs::read_to_string(&file).is_ok_and(|text| text.contains("/before\"")).then_some(())
+    });
     disk.fill(true);
     eventually(|| {
         server.get("/while/it/is/full");
@@ -426,7 +431,7 @@ fn a_full_disk_leaves_whole_lines() {
         text.contains("/after\"").then_some(text)
     });
     // Each can be read by itself.
-    assert!(json_lines(&text).len() > 3, "{text}");
+    assert!(json_lines(&text).len() >= 3, "{text}");
 }
 
 #[test]
