@@ -3,6 +3,7 @@
  *   DIR/full      exists: nothing that would grow a file finds room (ENOSPC)
  *   DIR/no-sync   exists: fsync and fdatasync fail (EIO)
  *   DIR/no-sync-of-blobs   exists: only those below DIR/data/blobs
+ *   DIR/slow-sync exists: they take three seconds more
  *   DIR/no-write  exists: writes to files fail (EIO)
  *   DIR/calls     exists at the start: two little-endian numbers of 8 bytes. The first counts every call that
  *                 opens, reads, writes, syncs, makes, renames or removes a file; from the one on that the
@@ -123,6 +124,7 @@ int posix_fallocate(int fd, off_t at, off_t length) {
 }
 static int unsynced(int fd) {
     if (calls && in(fd, "data") && one_too_many()) return 1;
+    if (told("slow-sync") && in(fd, "data")) sleep(3);
     return (told("no-sync") && in(fd, "data")) || (told("no-sync-of-blobs") && in(fd, "data/blobs"));
 }
 int fsync(int fd) {

@@ -92,6 +92,11 @@ impl Disk {
         self.tell("no-sync-of-blobs", fail);
     }
 
+    /// Lets fsync take three seconds, or no longer.
+    pub fn slow_syncs(&self, slow: bool) {
+        self.tell("slow-sync", slow);
+    }
+
     /// Lets writes fail, or no longer.
     pub fn fail_writes(&self, fail: bool) {
         self.tell("no-write", fail);

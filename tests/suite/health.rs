@@ -119,8 +119,32 @@ fn a_disk_without_room_is_not_ready_until_there_is_some() {
     let reply = eventually(|| Some(probe(&server, "/readyz")).filter(|reply| reply.status == 503));
     assert_not_ready(&reply, "disk");
     assert_eq!(probe(&server, "/livez").status, 200);
+    let full = || {
+        let check = server.get("/api/v1/health/filesystem").json();
+        check["status"] == "degraded" && check["error"].as_str().is_some_and(|why| why.contains("% full"))
+    };
+    // One that is pretended has room for whoever only looks.
+    if disk.is_real() {
+        eventually(|| full().then_some(()));
+    }
     disk.fill(false);
     eventually(|| (probe(&server, "/readyz").status == 200).then_some(()));
+}
+
+#[test]
+fn a_disk_that_is_slow_is_told_of_and_used() {
+    let disk = Disk::pretended();
+    let server = disk.serve(&[]).unwrap_or_else(|log| panic!("it does not start: {log}"));
+    let store = || server.get("/api/v1/health/task_store").json();
+    disk.slow_syncs(true);
+    let slow = eventually(|| Some(store()).filter(|check| check["status"] != "healthy"));
+    assert_eq!(
+        (&slow["status"], &slow["error"]),
+        (&json!("degraded"), &json!("a write took longer than 2 s"))
+    );
+    assert_eq!((server.get("/api/v1/health/").status, probe(&server, "/readyz").status), (200, 200));
+    disk.slow_syncs(false);
+    eventually(|| (store()["status"] == "healthy").then_some(()));
 }
 
 #[test]
@@ -152,16 +176,17 @@ fn a_server_that_ends_says_so_to_who_is_still_there() {
         stream.write_all(head(&server, &format!("GET {path}")).as_bytes()).expect("it is sent");
         stream
     };
-    let streams = ["/readyz", "/livez"].map(open);
+    let streams = ["/readyz", "/livez", "/metrics"].map(open);
     pause(Duration::from_millis(300));
     server.signal("TERM");
     eventually(|| TcpStream::connect(server.address).is_err().then_some(()));
-    let [ready, alive] = streams.map(|mut stream| {
+    let [ready, alive, figures] = streams.map(|mut stream| {
         stream.write_all(b"Connection: close\r\n\r\n").expect("it is sent");
         Reply::read(&mut stream).expect("an answer")
     });
     assert_not_ready(&ready, "ending");
     assert_eq!((alive.status, alive.text().as_str()), (200, "alive\n"));
+    assert!(figures.text().contains("\nomnimind_ready 0\n"), "{figures:?}");
     server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
 }

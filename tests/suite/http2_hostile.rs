@@ -1,6 +1,6 @@
 //! HTTP/2 clients that ask for work and want nothing: each loses its connection, and nobody else notices.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,9 @@ use omnimind_tests::server::Server;
 use omnimind_tests::usage;
 use omnimind_tests::wire::{assert_healthy, shared};
 
-use super::http_wire::{END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame, get, http2};
+use super::http_wire::{
+    CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, SETTINGS, frame, frames, get, http2,
+};
 
 const DATA: u8 = 0;
 const PRIORITY: u8 = 2;
@@ -32,13 +34,13 @@ fn is_ended(server: &Server, first: &[u8], one: &[u8]) -> bool {
     let mut stream = http2(server);
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     stream.write_all(first).expect("it is sent");
-    let mut reading = stream.try_clone().expect("a descriptor");
+    let mut reading = BufReader::new(stream.try_clone().expect("a descriptor"));
     std::thread::scope(|scope| {
         let reader = scope.spawn(move || {
-            let mut some = [0; 1 << 16];
             loop {
-                match reading.read(&mut some) {
-                    Ok(0) => return true,
+                match next(&mut reading) {
+                    // It has taken them all and asks whether we are there: for want of an answer it would end too.
+                    Ok((PING, 0, ..)) => return false,
                     Ok(_) => {}
                     Err(error) => return error.kind() != ErrorKind::WouldBlock,
                 }
@@ -87,6 +89,58 @@ fn frames_for_nothing_end_the_connection_though_their_answers_are_read() {
 }
 
 #[test]
+fn the_limits_that_a_client_is_told_of_hold() {
+    let server = shared();
+    let mut stream = http2(&server);
+    let (kind, _, _, settings) = next(&mut stream).expect("its settings");
+    assert_eq!(kind, SETTINGS);
+    let told = |id: u16| {
+        let one = settings.chunks(6).find(|one| one[..2] == id.to_be_bytes()).expect("it is told");
+        u32::from_be_bytes([one[2], one[3], one[4], one[5]])
+    };
+    // MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_HEADER_LIST_SIZE.
+    assert_eq!([3, 4, 6].map(told), [100, 256 << 10, 16 << 10]);
+    let (kind, _, id, more) = next(&mut stream).expect("the connection's window");
+    // To a megabyte: it begins with 64 KiB less one.
+    assert_eq!((kind, id, more), (WINDOW_UPDATE, 0, ((1_u32 << 20) - 65_535).to_be_bytes().to_vec()));
+
+    // A list of 12 KiB is taken; one of 20 KiB is too large, whatever it is cut into.
+    let mut header = vec![0x00, 1, b'a', 0x7f, 0xa1, 0x1e];
+    header.extend_from_slice(&[b'x'; 4000]);
+    for (count, is_taken) in [(3, true), (5, false)] {
+        let mut stream = http2(&server);
+        stream.write_all(&frame(HEADERS, END_STREAM, 1, &get())).expect("it is sent");
+        for number in 1..=count {
+            let flags = if number == count { END_HEADERS } else { 0 };
+            stream.write_all(&frame(CONTINUATION, flags, 1, &header)).expect("it is sent");
+        }
+        let answers = frames(&mut stream);
+        let (_, _, block) = answers.iter().find(|(kind, ..)| *kind == HEADERS).expect("an answer");
+        // `:status 200` is one byte.
+        assert_eq!(block[0] == 0x88, is_taken, "{count}: {block:?}");
+    }
+}
+
+#[test]
+fn streams_that_the_server_has_to_reset_end_the_connection() {
+    let server = shared();
+    let mut stream = http2(&server);
+    // Each has a window beyond 2^31.
+    for n in 0..500 {
+        let id = 2 * n + 1;
+        let mut bytes = frame(HEADERS, END_STREAM | END_HEADERS, id, &get());
+        bytes.extend(frame(WINDOW_UPDATE, 0, id, &0x7fff_ffff_u32.to_be_bytes()));
+        if stream.write_all(&bytes).is_err() {
+            break;
+        }
+    }
+    let answers = frames(&mut stream);
+    let (kind, _, why) = answers.last().expect("an answer");
+    // Last stream, and ENHANCE_YOUR_CALM.
+    assert_eq!((*kind, &why[4..8]), (GOAWAY, [0, 0, 0, 11].as_slice()), "{} frames", answers.len());
+}
+
+#[test]
 fn who_asks_again_and_again_on_one_connection_is_served() {
     let server = shared();
     let mut stream = http2(&server);
@@ -112,7 +166,7 @@ fn who_asks_again_and_again_on_one_connection_is_served() {
 }
 
 /// Kind, flags, stream and payload of the next frame.
-fn next(stream: &mut TcpStream) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
+fn next(stream: &mut impl Read) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head)?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -162,6 +216,29 @@ fn slow_connections_that_nobody_uses_and_answers_that_nobody_takes_are_given_up(
             stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get())).expect("it is sent");
             stays(stream, PATIENCE)
         });
+        // One that is used, and says not even that it lives.
+        let gone = scope.spawn(|| {
+            let mut stream = http2(&server);
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            let mut block = vec![0x82, 0x86, 0x04, 11];
+            block.extend_from_slice(b"/api/events");
+            block.extend_from_slice(&[0x01, 9]);
+            block.extend_from_slice(b"localhost");
+            let authorization = server.authorization();
+            block.extend_from_slice(&[0x0f, 0x08, u8::try_from(authorization.len()).expect("short")]);
+            block.extend_from_slice(authorization.as_bytes());
+            stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)).expect("it is sent");
+            let begun = Instant::now();
+            let mut heard = false;
+            while let Ok((kind, ..)) = next(&mut stream) {
+                heard |= kind == DATA;
+                assert!(begun.elapsed() < PATIENCE, "it stays");
+            }
+            assert!(heard, "there were events");
+            begun.elapsed()
+        });
+        let gone = gone.join().expect("no panic");
+        assert!(gone > Duration::from_secs(30) && gone < Duration::from_secs(100), "{gone:?}");
         for (what, thread) in [("idle", idle), ("used", used), ("shut", shut), ("one byte", one_byte)] {
             let stayed = thread.join().expect("no panic");
             assert!(stayed < PATIENCE, "{what}: {stayed:?}");

@@ -269,6 +269,17 @@ fn http_2_is_answered() {
 }
 
 #[test]
+fn http_2_that_is_turned_off_is_not_answered() {
+    let server = Server::set_up(&[], |command| {
+        command.env("OMNIMIND_SERVER__HTTP2", "false");
+    });
+    let mut stream = http2(&server);
+    let _ = stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get()));
+    assert!(frames(&mut stream).iter().all(|(kind, ..)| *kind != HEADERS), "it was answered");
+    assert_healthy(&server);
+}
+
+#[test]
 fn streams_that_are_reset_at_once_end_the_connection() {
     let server = Server::start();
     let before = memory_kib(&server, "VmRSS");

@@ -121,6 +121,7 @@ fn every_request_is_counted_where_it_belongs() {
     server.get("/api/tasks/01890f3e-7c4a-7cc1-98c5-4f6f0a2b1c3d");
     server.get("/api/tasks/?limit=0");
     server.request("BREW", "/api/tasks/").send();
+    server.delete("/api/tasks/").problem(405, "method_not_allowed");
     server.request("GET", "/api/components/").anonymous().send().problem(401, "unauthorized");
     server.get("/nowhere");
     let after = scrape(&server);
@@ -130,14 +131,14 @@ fn every_request_is_counted_where_it_belongs() {
     assert_eq!(more("/api/tasks", "POST", "2xx"), 1.0);
     assert_eq!(more("/api/tasks", "GET", "2xx"), 2.0, "with and without a slash");
     assert_eq!(more("/api/tasks", "GET", "4xx"), 1.0);
-    assert_eq!(more("/api/tasks", "other", "4xx"), 1.0);
+    assert_eq!(more("/api/tasks", "other", "4xx"), 2.0, "no method, and none of this route's");
     assert_eq!(more("/api/tasks/{id}", "GET", "4xx"), 1.0);
     assert_eq!(more("/api/components", "GET", "4xx"), 1.0, "refused by the gate, and it has a route");
     assert_eq!(more("unmatched", "GET", "4xx"), 1.0);
     assert_eq!(more("/metrics", "GET", "2xx"), 1.0, "the first one");
     let code = |code: &str| after.value("omnimind_http_problems_total", &[("code", code)]).unwrap_or(0.0);
-    for name in ["unauthorized", "method_not_allowed", "invalid_request"] {
-        assert_eq!(code(name), 1.0, "{name}");
+    for (name, times) in [("unauthorized", 1.0), ("method_not_allowed", 2.0), ("invalid_request", 1.0)] {
+        assert_eq!(code(name), times, "{name}");
     }
     assert_eq!(code("not_found"), 2.0);
     assert_eq!(after.value("omnimind_http_requests_in_flight", &[]), Some(1.0), "itself");
@@ -252,6 +253,8 @@ fn the_machine_stands_beside_its_limits() {
     assert_eq!(scrape.value("omnimind_ready", &[]), Some(1.0));
     assert_eq!(scrape.value("omnimind_health_status", &[("check", "task_store")]), Some(0.0));
 
+    // What clients do wrong is no error of the server's.
+    server.get("/nowhere").problem(404, "not_found");
     let short = server.get("/api/v1/performance/summary").json();
     assert_eq!(short["cpu_percent"]["limit"], 95.0);
     let memory = &short["process_memory_bytes"];

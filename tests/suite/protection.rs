@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use omnimind_tests::disk::Disk;
+use omnimind_tests::exposition::Exposition;
 use omnimind_tests::server::{Reply, Server, command, eventually, scratch};
 use omnimind_tests::wire::{Events, assert_idle, memory_kib};
 use omnimind_tests::{guest, pause};
@@ -109,10 +110,17 @@ fn others_that_want_the_processors_get_them_and_no_task_is_lost() {
     let submitted = Instant::now();
     let napping = server.submit(&json!({"component": sleep, "input": 8000, "limits": {"wall_ms": 9000}}));
     let (medium, high) = (spin("medium"), spin("high"));
+    // Who asks for the list has it from then on.
+    let listed = |status: &str| {
+        let list = server.get(&format!("/tasks?status={status}")).json();
+        list["tasks"].as_array().expect("tasks").iter().any(|task| task["task_id"] == *napping)
+    };
+    listed("paused");
     wait_for_pressure(&server, "cpu", "critical");
     for id in [&medium, &napping] {
         server.wait_for_status(id, "paused");
     }
+    assert!(listed("paused"), "a pause is a change like others");
     // What comes now waits, or begins paused, or is urgent enough.
     let (low, late, urgent) = (spin("low"), spin("medium"), spin("critical"));
     server.wait_for_status(&late, "paused");
@@ -166,6 +174,15 @@ fn others_that_want_the_processors_get_them_and_no_task_is_lost() {
         server.delete(&format!("/api/tasks/{id}"));
     }
     assert_idle(&server);
+    // Nor is it in the figures, where all of them together were paused for much longer than that.
+    let all = [napping, soon, low, medium, late, high, urgent];
+    let sum = |what: &str| -> f64 {
+        all.iter().map(|id| server.task(id)["receipt"][what].as_f64().expect("a number") / 1000.0).sum()
+    };
+    let scrape = Exposition::parse(&server.get("/metrics").text()).expect("figures");
+    let took = scrape.value("omnimind_task_wall_seconds_sum", &[]).expect("a sum");
+    let (wall, stood_still) = (sum("wall_ms"), sum("paused_ms"));
+    assert!(took < wall + stood_still / 2.0, "{took} s, of {wall} and {stood_still}");
 }
 
 /// CPU time of the server so far.
@@ -277,6 +294,7 @@ fn a_disk_that_is_nearly_full_takes_nothing_new_and_gives_everything() {
     assert_to_be_tried_again(&upload, 507, "storage_unavailable");
     let dry_run = server.post("/api/tasks/?dry_run=true", &task).json();
     assert_eq!(dry_run["admission"]["reason"], "storage_unavailable", "{dry_run}");
+    assert_eq!(server.get("/readyz").problem(503, "not_ready")["reason"], "disk");
     // Reads go on, and there is still room for what was accepted.
     assert_eq!(server.task(before)["result"], "before");
     assert_eq!(server.get("/api/v1/health/").status, 200);

@@ -5,7 +5,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use omnimind_tests::server::{Reply, Server, eventually, scratch};
+<<<<<<< HEAD
 use omnimind_tests::{binary, checkout, guest};
+=======
+use omnimind_tests::web_socket::{Frame, UPGRADE, WebSocket};
+use omnimind_tests::{binary, guest};
+>>>>>>> 72f7d10281fdc6ba4c4db69b8ce413737a114b66
 use serde_json::{Value, json};
 
 /// A token, and the server that it is for.
@@ -71,6 +76,7 @@ fn what_is_a_tenants_is_seen_by_that_tenant_alone() {
     assert_eq!(colleague.get(&format!("/api/tasks/{id}")).json()["result"], "secret", "the same tenant");
 
     let operator = Bearer { server: &server, header: server.authorization().to_owned(), id: String::new() };
+    assert_eq!(acme.get("/tasks").json()["tasks"].as_array().map(Vec::len), Some(1), "and it is kept");
     for (stranger, who) in [(&other, "another tenant"), (&operator, "the operator")] {
         for path in ["", "/progress", "/history", "/analytics", "/output", "/logs", "/logs?follow=true"] {
             stranger.get(&format!("/api/tasks/{id}{path}")).problem(404, "not_found");
@@ -79,7 +85,9 @@ fn what_is_a_tenants_is_seen_by_that_tenant_alone() {
         let [theirs, nobodys] =
             [&id, unknown].map(|id| stranger.send("DELETE", &format!("/api/tasks/{id}")).text());
         assert_eq!(theirs.replace(&id, unknown), nobodys, "no difference to one that there is not");
-        assert_eq!(stranger.get("/api/tasks/").json()["tasks"], json!([]), "{who}");
+        for list in ["/api/tasks/", "/tasks"] {
+            assert_eq!(stranger.get(list).json()["tasks"], json!([]), "{who}: {list}");
+        }
         assert_eq!(stranger.get("/api/tasks/analytics/summary").json()["total"].as_u64().unwrap_or(0), 0);
         assert_eq!(stranger.get("/api/components/").json()["components"], json!([]), "{who}");
         for reference in ["echo", &digest] {
@@ -166,8 +174,15 @@ fn the_machine_is_the_operators() {
     );
     events.write_all(head.as_bytes()).expect("it listens");
     events.read_exact(&mut [0; 100]).expect("it has begun");
+    let head = format!(
+        "GET /ws HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\n{UPGRADE}",
+        server.address, acme.header
+    );
+    let mut socket = WebSocket::try_open(&server, &head).unwrap_or_else(|reply| panic!("{reply:?}"));
+    assert_eq!(socket.message()["type"], "connected");
     assert_eq!(server.delete(&format!("/api/tokens/{}", acme.id)).status, 204);
     events.read_to_end(&mut Vec::new()).expect("the end");
+    assert_eq!(socket.ending(), Frame::Close(1008, "the token is not good any more".to_owned()));
 }
 
 #[test]

@@ -200,6 +200,7 @@ fn what_is_wrong_with_the_files_stops_the_start_and_is_told() {
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             format!("server.tls.cert: {shown_cert}: its first certificate cannot be read"),
         ),
+        ("cert.pem", &cert.repeat((2 << 20) / cert.len()), format!("server.tls.cert: {shown_cert}: it has ")),
         ("key.pem", "", format!("server.tls.key: {shown_key}: there is no private key in it")),
         ("key.pem", &cert, format!("server.tls.key: {shown_key}: there is no private key in it")),
         (
@@ -350,6 +351,15 @@ fn a_new_certificate_is_taken_at_a_signal_and_a_bad_one_is_not() {
 
 #[test]
 fn slow_a_certificate_that_is_replaced_is_taken_without_a_signal() {
+    // One that is refused is told of once, not at each look.
+    let other = set_up("");
+    let refusing = launch(&other);
+    let launched = Instant::now();
+    let refused = || refusing.log.lock().expect("no panic").matches("the one before stays").count();
+    write(&other, "key.pem", &KeyPair::generate().expect("a key").serialize_pem());
+    refusing.signal("HUP");
+    eventually(|| (refused() > 0).then_some(()));
+
     let dir = set_up("");
     let server = launch(&dir);
     certificate(&dir, |_| {});
@@ -358,8 +368,13 @@ fn slow_a_certificate_that_is_replaced_is_taken_without_a_signal() {
         assert!(begun.elapsed() < Duration::from_secs(150), "nobody looks");
         std::thread::sleep(Duration::from_millis(500));
     }
-    drop(server);
-    fs::remove_dir_all(dir).expect("a directory");
+    // A minute, and some time for the look.
+    std::thread::sleep(Duration::from_secs(63).saturating_sub(launched.elapsed()));
+    assert_eq!(refused(), 1);
+    drop((server, refusing));
+    for dir in [dir, other] {
+        fs::remove_dir_all(dir).expect("a directory");
+    }
 }
 
 #[test]
@@ -426,6 +441,23 @@ fn slow_handshakes_have_an_end_and_so_has_silence_after_them() {
         assert!(!waits, "it is still open");
     }
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
+    drop(server);
+    fs::remove_dir_all(dir).expect("a directory");
+}
+
+#[test]
+fn a_handshake_that_nobody_goes_on_with_does_not_hold_the_end_up() {
+    let dir = set_up("");
+    let mut server = launch(&dir);
+    let mut silent = server.connect();
+    // Who came after it is served, so it has been accepted.
+    modern(&server, in_file(&dir)).expect("a handshake");
+    let begun = Instant::now();
+    server.signal("TERM");
+    assert_eq!(silent.read(&mut [0; 1]).expect("its end"), 0);
+    assert_eq!(server.wait(), Some(0));
+    // It would have had ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     drop(server);
     fs::remove_dir_all(dir).expect("a directory");
 }

@@ -1,5 +1,6 @@
 //! `/ws`: channels, tickets, the server's end, readers that are slow.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -176,6 +177,8 @@ fn a_connection_has_so_many_channels() {
     let many: Vec<String> = (0..1000).map(|number| format!("task:{number}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(socket.subscribe(&many)["data"]["code"], "too_many_subscriptions");
+    let said = socket.say(&json!({"type": "unsubscribe", "channels": many}));
+    assert_eq!(said["data"]["code"], "too_many_subscriptions", "nor are so many looked for");
 }
 
 #[test]
@@ -183,7 +186,8 @@ fn places_are_limited_and_come_back() {
     let server = Server::set_up(&[], |serve| {
         serve.env("OMNIMIND_WEBSOCKET__MAX_CONNECTIONS", "6");
     });
-    let head = format!("{}{UPGRADE}", head(&server, "GET /ws"));
+    let [upgrade, events] = ["GET /ws", "GET /api/events"].map(|line| head(&server, line));
+    let head = format!("{upgrade}{UPGRADE}");
     for round in 0..3 {
         // Half of them are for one address, and for one tenant.
         let open: Vec<WebSocket> =
@@ -191,6 +195,12 @@ fn places_are_limited_and_come_back() {
         let refused = WebSocket::try_open(&server, &head).err().expect("no place");
         refused.problem(503, "overloaded");
         assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+        // Events that are sent by the server have the same places.
+        let mut stream = server.connect();
+        stream.write_all(format!("{events}\r\n").as_bytes()).expect("it is sent");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer");
+        assert_eq!(&status, b"HTTP/1.1 503");
         if round == 2 {
             // Plain requests have places of their own.
             assert_healthy(&server);

@@ -1,5 +1,6 @@
 //! `/ws` and what no client sends that means well (hostile-inputs.md, E16 and E18).
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use omnimind_tests::server::{Reply, Server};
@@ -47,6 +48,12 @@ fn what_is_no_upgrade_is_refused() {
     }
     refused(&server, "POST /ws", &format!("{UPGRADE}Content-Length: 0\r\n"))
         .problem(405, "method_not_allowed");
+    // The answer to a HEAD has no body, and no protocol after it.
+    let mut looking = server.connect();
+    looking.write_all(format!("{}{UPGRADE}\r\n", head(&server, "HEAD /ws")).as_bytes()).expect("it is sent");
+    let mut status = [0; 12];
+    looking.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 405");
     refused(&server, "GET /ws?since=0", UPGRADE).problem(422, "invalid_request");
     for origin in ["http://evil.example", "null", "http://127.0.0.1:1"] {
         let lines = format!("{UPGRADE}Origin: {origin}\r\n");

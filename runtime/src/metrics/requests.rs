@@ -254,3 +254,22 @@ fn recent(figures: &Figures) -> Value {
         "max_ms": figures.max,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Metrics;
+    use super::*;
+
+    #[test]
+    fn the_slowest_routes_come_first() {
+        let metrics = Metrics::new().unwrap();
+        for (route, millis) in [("/a", 1), ("/b", 30), ("/c", 20), ("/d", 4)] {
+            let took = Duration::from_millis(millis);
+            let request = Request { route, method: "GET", status: 200, code: None, took, waited: None };
+            metrics.answered(&request);
+        }
+        let (all, slowest) = metrics.requests_in_short(3);
+        let routes: Vec<&Value> = slowest.iter().map(|route| &route["route"]).collect();
+        assert_eq!((all.samples, routes), (4, vec![&json!("/b"), &json!("/c"), &json!("/d")]));
+    }
+}

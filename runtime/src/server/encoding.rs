@@ -160,6 +160,7 @@ impl hyper::body::Body for Paced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use http_body_util::BodyExt;
 
     /// The coding of an answer of 10 KB to who takes gzip.
@@ -207,8 +208,9 @@ mod tests {
     #[tokio::test]
     async fn there_are_so_many_compressors_and_no_more() {
         let compressors = of_one(Duration::from_secs(3600));
-        let (first, answer) = coding(&compressors).await;
+        let (first, mut answer) = coding(&compressors).await;
         assert_eq!(first.as_deref(), Some("gzip"));
+        assert!(answer.body_mut().frame().now_or_never().is_none(), "others have their turn before a piece");
         let (second, plain) = coding(&compressors).await;
         assert_eq!(second, None, "the first answer is not taken yet");
         assert_eq!(plain.into_body().collect().await.unwrap().to_bytes().len(), 10_000);

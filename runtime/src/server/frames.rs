@@ -184,6 +184,8 @@ mod tests {
             ("pings", frame(PING, 0, &[0; 8])),
             ("settings", frame(SETTINGS, 0, &[])),
             ("empty data", frame(DATA, 0, &[])),
+            ("heads that go on with nothing", frame(CONTINUATION, 0, &[])),
+            ("priorities", frame(PRIORITY, 0, &[0, 0, 0, 3, 1])),
             ("windows", frame(WINDOW_UPDATE, 0, &[0, 0, 0, 1])),
             ("unknown ones", frame(0x20, 0, &[1])),
         ] {

@@ -101,3 +101,24 @@ fn tell(told: u64) -> u64 {
     // This one may be dropped too: then it is said with the next.
     if dropped() == now { now } else { told }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::LogFile;
+    use super::*;
+
+    #[test]
+    fn the_end_waits_until_everything_is_written() {
+        const LINES: usize = 3000;
+        let path = std::env::temp_dir().join(format!("omnimind-buffer-{}", std::process::id()));
+        let file = LogFile::open(path.clone(), 1 << 30, 1).unwrap();
+        let (buffer, log) = Buffer::start(LINES, Output::File(file)).unwrap();
+        for _ in 0..LINES {
+            buffer.push(b"a line\n".to_vec());
+        }
+        drop(log);
+        let written = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(written.lines().count(), LINES);
+    }
+}

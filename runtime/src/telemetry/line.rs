@@ -142,4 +142,18 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&one_line(event.as_bytes())), line);
         }
     }
+
+    #[test]
+    fn text_is_written_as_one_line_and_json_as_it_is() {
+        let path = std::env::temp_dir().join(format!("omnimind-line-{}", std::process::id()));
+        let file = LogFile::open(path.clone(), 1 << 20, 1).unwrap();
+        let output = Arc::new(Mutex::new(Output::File(file)));
+        for is_text in [true, false] {
+            let lines = Lines::direct(output.clone(), is_text);
+            lines.make_writer().write_all("a\nb\u{202e}\n".as_bytes()).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(written, "a\\nb\\u{202e}\na\nb\u{202e}\n");
+    }
 }

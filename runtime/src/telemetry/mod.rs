@@ -142,6 +142,23 @@ mod tests {
     use tracing::Level;
 
     #[test]
+    fn a_panic_is_in_the_log_with_its_place_alone() {
+        let path = std::env::temp_dir().join(format!("omnimind-panic-{}", std::process::id()));
+        let file = LogFile::open(path.clone(), 1 << 20, 1).unwrap();
+        let lines = Lines::direct(Arc::new(Mutex::new(Output::File(file))), true);
+        let log = registry().with(fmt::layer().with_writer(lines).with_ansi(false));
+        note_panics();
+        tracing::subscriber::with_default(log, || {
+            let panicked = panic::catch_unwind(|| panic!("with what it was given"));
+            assert!(panicked.is_err());
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert!(text.contains("a thread panicked") && text.contains(file!()), "{text}");
+        assert!(!text.contains("given"), "{text}");
+    }
+
+    #[test]
     fn what_libraries_say_of_bytes_stays_out_at_every_level() {
         for (name, level) in LEVELS {
             let targets = targets(level);
