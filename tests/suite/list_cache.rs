@@ -223,16 +223,11 @@ fn nobody_is_shown_less_than_was_told() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn slow_what_is_removed_is_in_no_list() {
-    let server = Server::set_up(&["--retention-days", "0"], |_| {});
-=======
-fn what_is_removed_is_in_no_list() {
     // Longer than the test: it is the removal that makes the list old.
     let server = Server::set_up(&["--retention-days", "0"], |command| {
         command.env("OMNIMIND_CACHE__EXPIRE", "3600");
     });
->>>>>>> 72f7d10281fdc6ba4c4db69b8ce413737a114b66
     let echo = server.push("hostile/echo");
     server.run(&json!({"component": echo, "input": 1}));
     // Retention looks once a minute.
