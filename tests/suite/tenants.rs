@@ -5,12 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use omnimind_tests::server::{Reply, Server, eventually, scratch};
-<<<<<<< HEAD
-use omnimind_tests::{binary, checkout, guest};
-=======
 use omnimind_tests::web_socket::{Frame, UPGRADE, WebSocket};
-use omnimind_tests::{binary, guest};
->>>>>>> 72f7d10281fdc6ba4c4db69b8ce413737a114b66
+use omnimind_tests::{binary, checkout, guest};
 use serde_json::{Value, json};
 
 /// A token, and the server that it is for.
