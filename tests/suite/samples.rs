@@ -46,8 +46,26 @@ fn primes_meets_its_fuel() {
 }
 
 #[test]
+fn matmul_agrees_with_itself_on_both_sides() {
+    let outcome = Run::guest("matmul").input("{\"size\": 300}").execute();
+    let found: Value = serde_json::from_slice(outcome.output()).expect("JSON");
+    assert_eq!(
+        (&found["size"], &found["host"]["rows"], &found["guest"]["rows"]),
+        (&300.into(), &300.into(), &300.into())
+    );
+    let difference = found["difference"].as_f64().expect("a number");
+    assert!(difference < 1e-6 * 300_f64.sqrt(), "{found}");
+    assert!(outcome.used("tensor_flops") >= 2 * (2 * 300 * 300 * 300), "{found}");
+    assert_eq!(outcome.used("tensor_bytes"), 3 * 300 * 300 * 4, "two factors and one product");
+    let refused = Run::guest("matmul").input("20000").execute();
+    assert!(refused.failure().message.contains("budget tensor_flops exhausted"), "{:?}", refused.failure());
+}
+
+#[test]
 fn the_committed_samples_run_and_are_small() {
-    for (name, input) in [("text-stats", "two words"), ("csv-summary", "a,b\n1,2\n"), ("primes", "100")] {
+    for (name, input) in
+        [("text-stats", "two words"), ("csv-summary", "a,b\n1,2\n"), ("primes", "100"), ("matmul", "10")]
+    {
         let path = checkout().join(format!("guest-tasks/prebuilt/{name}.wasm"));
         let bytes = std::fs::read(&path).expect("committed");
         assert!(bytes.len() <= 100_000, "{name} has {} bytes", bytes.len());
