@@ -57,7 +57,7 @@ fn matmul_agrees_with_itself_on_both_sides() {
     assert!(difference < 1e-6 * 300_f64.sqrt(), "{found}");
     assert!(outcome.used("tensor_flops") >= 2 * (2 * 300 * 300 * 300), "{found}");
     assert_eq!(outcome.used("tensor_bytes"), 3 * 300 * 300 * 4, "two factors and one product");
-    let refused = Run::guest("matmul").input("20000").execute();
+    let refused = Run::guest("matmul").input("300").limit("tensor_flops", 1000).execute();
     assert!(refused.failure().message.contains("budget tensor_flops exhausted"), "{:?}", refused.failure());
 }
 

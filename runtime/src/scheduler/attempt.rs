@@ -137,8 +137,11 @@ impl Shared {
         };
         let begun = Instant::now();
         let outcome = self.executor.execute(attempt).await;
-        let paused = Duration::from_millis(outcome.receipt.paused_ms);
-        self.metrics.executed(&outcome.receipt, begun.elapsed().saturating_sub(paused), queued);
+        let [paused, waited] =
+            [outcome.receipt.paused_ms, outcome.receipt.queue_ms].map(Duration::from_millis);
+        // For its first turn it waited, or was paused, in the executor.
+        let took = begun.elapsed().saturating_sub(paused).saturating_sub(waited.saturating_sub(queued));
+        self.metrics.executed(&outcome.receipt, took, queued.max(waited));
         self.state().running.remove(&live.id);
         outcome
     }
