@@ -159,3 +159,23 @@ fn a_paused_product_stands_still() {
         assert!(receipt.cpu_ms <= 2 * 2_000 + 1_000, "{receipt:?}");
     });
 }
+
+#[test]
+fn what_a_task_gives_back_the_machine_has_again_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lab = Lab::with_slots(dir.path().join("artefacts"), 1, 1);
+    let products = |count| Run::hostile("tensor-products").units(count);
+    let many = products(1000).job(&lab).expect("a task");
+    // Refused before anything is taken for its product.
+    let refused = products(1).limit("tensor_flops", PRODUCT - 1).job(&lab).expect("a task");
+    let hoard = Run::hostile("tensor-hoard").units(200).job(&lab).expect("a task");
+    block_on(async {
+        // 16 KiB for each product, one after the other, in what is left of the machine.
+        lab.executor.levers().leave_memory(Some(300 * KIB));
+        lab.executor.execute(many).await.output();
+        let refused = lab.executor.execute(refused).await;
+        assert_eq!(refused.failure().message, "budget-exhausted");
+        // And more than that there is not, for anybody.
+        assert_eq!(lab.executor.execute(hoard).await.failure().message, "refused");
+    });
+}

@@ -34,8 +34,8 @@ impl Levers {
         self.slots.set_shares(shares);
     }
 
-    /// Bytes that linear memories may still grow by, together, until this is said again; none: as much as each
-    /// may. What tasks give back is not added: say it anew. A growth that does not fit is refused, and a guest
+    /// Bytes that linear memories and tensors may still take, together, until this is said again; none: as much as each
+    /// may. What memories give back is not added: say it anew. A growth that does not fit is refused, and a guest
     /// that gives up because of it fails as `machine_memory`.
     pub fn leave_memory(&self, bytes: Option<u64>) {
         self.memory.leave(bytes);

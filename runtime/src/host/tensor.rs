@@ -10,12 +10,12 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable, WasmList};
 use super::HostView;
 use crate::backend::tensor::{
     Device, ElementType, Error as Failed, Invalid, Operation, Output, Precision, Shape, Tensor,
-    TensorBackend, top_k_flops,
+    TensorBackend, check_k, top_k_flops,
 };
 use crate::backend::work::Workers;
 use crate::bindings::omnimind::runtime::tensor as wit;
 use crate::bindings::omnimind::runtime::types::{self, Error};
-use crate::limits::{Budget, Held, Ledger, MachineMemory};
+use crate::limits::{Budget, Ledger, MachineMemory};
 
 /// The interface, where two of its functions are added by hand.
 const INTERFACE: &str = "omnimind:runtime/tensor@0.1.0";
@@ -73,13 +73,11 @@ impl Task<'_> {
     /// Sets aside what a tensor of that shape takes.
     fn output(&self, shape: Shape, element: ElementType) -> Result<Output, Error> {
         let bytes = shape.bytes(element) as u64;
-        let held: Held = self.ledger.hold(Budget::TensorBytes, bytes)?;
-        if !self.tensors.memory.take(bytes) {
-            return Err(Error::Unavailable(format!(
-                "the machine is short of memory: {bytes} bytes were refused"
-            )));
-        }
-        Ok(Output { shape, element, held: Arc::new(held) })
+        let held = self.ledger.hold(Budget::TensorBytes, bytes)?;
+        let taken = self.tensors.memory.hold(bytes).ok_or_else(|| {
+            Error::Unavailable(format!("the machine is short of memory: {bytes} bytes were refused"))
+        })?;
+        Ok(Output { shape, element, held: Arc::new(held.beside(taken)) })
     }
 
     fn new_output(&self, sizes: Vec<u32>, element: wit::ElementType) -> Result<Output, Error> {
@@ -88,15 +86,15 @@ impl Task<'_> {
 
     async fn compute(&self, operation: Operation) -> Result<Tensor, Error> {
         let (shape, element) = operation.result()?;
-        let output = self.output(shape, element)?;
         self.ledger.spend(Budget::TensorFlops, operation.flops())?;
+        let output = self.output(shape, element)?;
         let Tensors { backend, workers, .. } = self.tensors;
         Ok(backend.compute(operation, output, &**workers).await?)
     }
 
     /// Refuses what a call brings back if the host has no room for it.
     fn has_room(&self, bytes: u64) -> Result<(), Error> {
-        let remaining = self.ledger.room_for_a_call();
+        let remaining = self.ledger.room_for_an_answer();
         if bytes <= remaining {
             return Ok(());
         }
@@ -104,11 +102,7 @@ impl Task<'_> {
         Err(Error::BudgetExhausted(types::BudgetExhausted { budget, requested: bytes, remaining }))
     }
 
-    async fn largest(&self, of: Tensor, k: u32) -> Result<(Vec<u32>, Vec<f32>), Error> {
-        let k = usize::try_from(k).unwrap_or(usize::MAX);
-        // Rows times what each brings back, in the making and made.
-        let bytes = (of.shape.elements() / of.shape.row()).saturating_mul(k).saturating_mul(2 * 8);
-        self.has_room(bytes as u64)?;
+    async fn largest(&self, of: Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>), Error> {
         self.ledger.spend(Budget::TensorFlops, top_k_flops(&of, k))?;
         let Tensors { backend, workers, .. } = self.tensors;
         Ok(backend.top_k(of, k, &**workers).await?)
@@ -243,11 +237,17 @@ impl wit::HostTensor for TensorView<'_> {
         k: u32,
     ) -> wasmtime::Result<Result<(Vec<u32>, Vec<f32>), Error>> {
         let of = self.get(&tensor)?;
-        let found = self.task.largest(of, k).await;
-        if let Ok((places, numbers)) = &found {
-            super::carry(self.task.ledger, 4 * (places.len() + numbers.len()) as u64)?;
+        let k = usize::try_from(k).unwrap_or(usize::MAX);
+        if let Err(invalid) = check_k(&of, k) {
+            return Ok(Err(invalid.into()));
         }
-        Ok(found)
+        let found = (of.shape.elements() / of.shape.row()).saturating_mul(k) as u64;
+        // In two lists, and before that in the making.
+        if let Err(error) = self.task.has_room(found.saturating_mul(2 * 8)) {
+            return Ok(Err(error));
+        }
+        super::carry(self.task.ledger, found.saturating_mul(8))?;
+        Ok(self.task.largest(of, k).await)
     }
 
     fn drop(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<()> {

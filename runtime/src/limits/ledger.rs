@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::PerBudget;
-use super::{Budget, Limits};
+use super::{Budget, Limits, Taken};
 
 /// What the host may take for one call beside the memory that the task may have anyway.
 const ROOM_FOR_A_CALL: u64 = 30 << 20;
@@ -30,6 +30,16 @@ pub struct Held {
     ledger: Arc<Ledger>,
     budget: Budget,
     amount: u64,
+    /// The same of the machine.
+    machine: Option<Taken>,
+}
+
+impl Held {
+    /// The same, and what the machine has of it.
+    pub fn beside(mut self, taken: Taken) -> Held {
+        self.machine = Some(taken);
+        self
+    }
 }
 
 impl Drop for Held {
@@ -94,6 +104,11 @@ impl Ledger {
         self.remaining(Budget::MemoryBytes).saturating_add(ROOM_FOR_A_CALL)
     }
 
+    /// Bytes that a call may bring back: they are in the host first, and then in the task's memory too.
+    pub fn room_for_an_answer(&self) -> u64 {
+        (self.remaining(Budget::MemoryBytes) / 2).saturating_add(ROOM_FOR_A_CALL)
+    }
+
     /// Sets `amount` of `budget` aside, or refuses without spending anything.
     pub fn reserve(&self, budget: Budget, amount: u64) -> Result<Reservation<'_>, Exhausted> {
         let limit = self.limits.get(budget);
@@ -119,7 +134,7 @@ impl Ledger {
     pub fn hold(self: &Arc<Ledger>, budget: Budget, amount: u64) -> Result<Held, Exhausted> {
         self.spend(budget, amount)?;
         self.peaks[budget].fetch_max(self.used(budget), Ordering::Relaxed);
-        Ok(Held { ledger: self.clone(), budget, amount })
+        Ok(Held { ledger: self.clone(), budget, amount, machine: None })
     }
 
     /// Gives back `amount` that was spent on something that is no longer held.

@@ -19,7 +19,7 @@ mod thresholds;
 pub use budget::{Bounds, Budget};
 pub use ledger::{Exhausted, Held, Ledger, Reservation};
 pub use limiter::{Limiter, Refusal};
-pub use machine_memory::MachineMemory;
+pub use machine_memory::{MachineMemory, Taken};
 pub use mode::{Mode, UnknownMode};
 pub use modes::{InMode, Modes};
 pub use policy::{Policy, Rule};

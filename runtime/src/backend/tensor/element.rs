@@ -37,14 +37,18 @@ impl ElementType {
     }
 }
 
-/// A number that tensors are made of. What is computed of single elements is computed in binary64 and rounded once:
-/// for sums and products of two that is the result that IEEE wants.
+/// A number that tensors are made of. What is computed of single elements is computed in binary64 and rounded: for sums
+/// and products of two binary32 or binary64 that is the result that IEEE wants; a half may be rounded twice, by way of
+/// binary32.
 pub trait Element: Pod + Send + Sync {
     /// Bits of its significand.
     const DIGITS: u32;
 
     /// The same number.
     fn to_f64(self) -> f64;
+
+    /// The same number, or the nearest.
+    fn to_f32(self) -> f32;
 
     /// The nearest one.
     fn from_f64(number: f64) -> Self;
@@ -55,6 +59,10 @@ impl Element for f32 {
 
     fn to_f64(self) -> f64 {
         self.into()
+    }
+
+    fn to_f32(self) -> f32 {
+        self
     }
 
     fn from_f64(number: f64) -> f32 {
@@ -69,6 +77,10 @@ impl Element for f64 {
         self
     }
 
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+
     fn from_f64(number: f64) -> f64 {
         number
     }
@@ -81,6 +93,10 @@ impl Element for f16 {
         f16::to_f64(self)
     }
 
+    fn to_f32(self) -> f32 {
+        f16::to_f32(self)
+    }
+
     fn from_f64(number: f64) -> f16 {
         f16::from_f64(number)
     }
@@ -91,6 +107,10 @@ impl Element for bf16 {
 
     fn to_f64(self) -> f64 {
         bf16::to_f64(self)
+    }
+
+    fn to_f32(self) -> f32 {
+        bf16::to_f32(self)
     }
 
     fn from_f64(number: f64) -> bf16 {

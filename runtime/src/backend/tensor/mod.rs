@@ -163,6 +163,24 @@ impl Operation {
     }
 }
 
+/// Most elements of a row that are looked for: they are sorted in one piece.
+pub const MAX_K: usize = 1 << 16;
+
+/// Checks that a row of `of` has `k` largest elements that may be looked for.
+///
+/// # Errors
+/// It has not, or they are too many.
+pub fn check_k(of: &Tensor, k: usize) -> Result<(), Invalid> {
+    let most = of.shape.row().min(MAX_K);
+    match (1..=most).contains(&k) {
+        true => Ok(()),
+        false => {
+            let row = of.shape.row();
+            Err(Invalid(format!("the {k} largest of a row of {row}: it is 1 to {most}")))
+        }
+    }
+}
+
 /// Operations that are charged for finding the largest `k` of each row.
 pub fn top_k_flops(of: &Tensor, k: usize) -> u64 {
     let compared = u64::from(usize::BITS - k.leading_zeros()).max(1);
@@ -197,8 +215,10 @@ impl Tensor {
         match start.zip(end) {
             Some((start, end)) if end <= self.shape.bytes(self.element) => Ok(start..end),
             _ => {
-                let (count, has) = (bytes / size, self.shape.elements());
-                Err(Invalid(format!("{count} elements from {offset} on: the tensor has {has}")))
+                let has = self.shape.elements();
+                Err(Invalid(format!(
+                    "what begins at element {offset} ends behind the last: the tensor has {has}"
+                )))
             }
         }
     }
@@ -273,7 +293,7 @@ pub trait TensorBackend: Send + Sync {
     ) -> Result<Tensor, Error>;
 
     /// The `k` largest of each row of the last axis, the largest first: their places in the row, and what they are.
-    /// Of equals the one that comes first; what is no number comes last.
+    /// Of equals the one that comes first; what is no number comes last. [`check_k`] has found `k` good.
     ///
     /// # Errors
     /// Whatever can be wrong.

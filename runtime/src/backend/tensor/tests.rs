@@ -49,6 +49,7 @@ impl Bench {
     }
 
     fn top_k(&self, of: &Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>), Error> {
+        check_k(of, k)?;
         futures_util::FutureExt::now_or_never(self.backend.top_k(of.clone(), k, &Inline)).unwrap()
     }
 }
@@ -238,6 +239,8 @@ fn the_largest_come_first_and_what_is_no_number_last() {
     for k in [0, 5, usize::MAX] {
         assert!(matches!(bench.top_k(&of, k), Err(Error::Invalid(_))), "{k}");
     }
+    let long = bench.random(&[1, 100_000], ElementType::Float32);
+    assert!(matches!(bench.top_k(&long, MAX_K + 1), Err(Error::Invalid(_))), "they are sorted in one piece");
     // A row in several pieces, beside sorting it.
     let of = bench.random(&[2, 150_000], ElementType::Float64);
     let (places, _) = bench.top_k(&of, 1000).unwrap();
@@ -275,6 +278,67 @@ fn random_numbers_are_the_same_everywhere_and_below_one() {
 /// With 24 bits, as binary32 has them.
 fn truncated(x: f64) -> f32 {
     ((x * 2_f64.powi(24)).floor() / 2_f64.powi(24)) as f32
+}
+
+/// Two threads' worth of shares, one after the other, of which the longest piece is remembered.
+#[derive(Default)]
+struct Timed(std::sync::Mutex<std::time::Duration>);
+
+#[async_trait]
+impl Workers for Timed {
+    fn count(&self) -> usize {
+        2
+    }
+
+    async fn work(&self, shares: Vec<Box<dyn crate::backend::work::Share>>) -> Result<(), Stopped> {
+        for mut share in shares {
+            loop {
+                let begun = std::time::Instant::now();
+                let more = share.piece();
+                let mut longest = self.0.lock().unwrap();
+                *longest = longest.max(begun.elapsed());
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn no_shape_makes_a_piece_long() {
+    let bench = Bench::new(Cpu::default());
+    let zeros = |sizes: &[u32], element| {
+        let shape = Shape::new(sizes.to_vec()).unwrap();
+        bench.backend.zeros(bench.output(shape, element)).unwrap()
+    };
+    let timed = Timed::default();
+    let mut longest = Vec::new();
+    for element in TYPES {
+        for (left, right) in [
+            (&[256, 1 << 18][..], &[1 << 18, 1][..]),
+            (&[1, 1 << 14], &[1 << 14, 1 << 12]),
+            (&[1 << 13, 1], &[1, 1 << 12]),
+            (&[1 << 18, 1, 1], &[1 << 18, 1, 1]),
+            (&[1 << 20, 16], &[16, 1]),
+        ] {
+            let operation = Operation::Matmul(zeros(left, element), zeros(right, element));
+            let (shape, element) = operation.result().unwrap();
+            let output = bench.output(shape, element);
+            futures_util::FutureExt::now_or_never(bench.backend.compute(operation, output, &timed))
+                .unwrap()
+                .unwrap();
+            longest.push((element, left, right, std::mem::take(&mut *timed.0.lock().unwrap())));
+        }
+        let of = zeros(&[1 << 23], element);
+        check_k(&of, MAX_K).unwrap();
+        futures_util::FutureExt::now_or_never(bench.backend.top_k(of, MAX_K, &timed)).unwrap().unwrap();
+        longest.push((element, &[1 << 23], &[], std::mem::take(&mut *timed.0.lock().unwrap())));
+    }
+    // Seconds where a piece is not cut; milliseconds where nobody else has the processor.
+    let most = std::time::Duration::from_millis(400);
+    assert!(longest.iter().all(|(.., piece)| *piece < most), "{longest:#?}");
 }
 
 #[test]

@@ -20,14 +20,26 @@ const PIECE: Duration = Duration::from_millis(2);
 /// Operations that are not worth another thread: some ten microseconds.
 const SMALL: u64 = 1 << 20;
 
+/// Bands of a result that is made at once, where it is asked for.
+const FEW: usize = 2;
+
 /// What makes a band.
 pub(super) trait Kernel: Send + Sync + 'static {
     /// How far it is with a band; each begins with the default.
     type State: Default + Send;
 
+    /// What a thread keeps from band to band.
+    type Scratch: Default + Send;
+
     /// Goes on with `rows` of the result, which are `out`, for some milliseconds at most; whether there is more to
     /// do of them.
-    fn step(&self, rows: &Range<usize>, out: &mut [u8], state: &mut Self::State) -> bool;
+    fn step(
+        &self,
+        rows: &Range<usize>,
+        out: &mut [u8],
+        state: &mut Self::State,
+        scratch: &mut Self::Scratch,
+    ) -> bool;
 }
 
 /// A kernel that makes a band in one step.
@@ -35,8 +47,9 @@ pub(super) struct AtOnce<F>(pub F);
 
 impl<F: Fn(&Range<usize>, &mut [u8]) + Send + Sync + 'static> Kernel for AtOnce<F> {
     type State = ();
+    type Scratch = ();
 
-    fn step(&self, rows: &Range<usize>, out: &mut [u8], (): &mut ()) -> bool {
+    fn step(&self, rows: &Range<usize>, out: &mut [u8], (): &mut (), (): &mut ()) -> bool {
         (self.0)(rows, out);
         false
     }
@@ -46,7 +59,7 @@ impl<F: Fn(&Range<usize>, &mut [u8]) + Send + Sync + 'static> Kernel for AtOnce<
 pub(super) struct Bands<'a> {
     /// Memory for the result.
     pub out: BytesMut,
-    /// Operations that it takes.
+    /// Operations that it takes, or more where it is not they that take the time.
     pub cost: u64,
     /// Held until the last share is gone.
     pub held: Arc<Held>,
@@ -63,8 +76,10 @@ struct Band<S> {
 struct BandShare<K: Kernel> {
     kernel: Arc<K>,
     todo: Pile<Band<K::State>>,
-    done: Pile<Band<K::State>>,
+    /// The first row of each, and what became of it.
+    done: Pile<(usize, BytesMut)>,
     current: Option<Band<K::State>>,
+    scratch: K::Scratch,
     _held: Arc<Held>,
 }
 
@@ -72,9 +87,9 @@ impl<K: Kernel> Share for BandShare<K> {
     fn piece(&mut self) -> bool {
         let begun = Instant::now();
         while let Some(mut band) = self.current.take().or_else(|| self.todo.take()) {
-            match self.kernel.step(&band.rows, &mut band.out, &mut band.state) {
+            match self.kernel.step(&band.rows, &mut band.out, &mut band.state, &mut self.scratch) {
                 true => self.current = Some(band),
-                false => self.done.put(band),
+                false => self.done.put((band.rows.start, band.out)),
             }
             if begun.elapsed() >= PIECE {
                 return true;
@@ -102,15 +117,16 @@ impl Bands<'_> {
         let (todo, done) = (Pile::new(bands), Pile::new(Vec::with_capacity(count)));
         let share = || -> Box<dyn Share> {
             let (kernel, todo, done) = (kernel.clone(), todo.clone(), done.clone());
-            Box::new(BandShare { kernel, todo, done, current: None, _held: held.clone() })
+            let scratch = K::Scratch::default();
+            Box::new(BandShare { kernel, todo, done, current: None, scratch, _held: held.clone() })
         };
-        match cost <= SMALL {
+        match cost <= SMALL && count <= FEW {
             true => Inline.work(vec![share()]).await?,
             false => workers.work((0..workers.count().min(count)).map(|_| share()).collect()).await?,
         }
         let mut done = done.empty();
-        done.sort_unstable_by_key(|band| band.rows.start);
-        let whole = done.into_iter().map(|band| band.out).reduce(|mut whole, next| {
+        done.sort_unstable_by_key(|(start, _)| *start);
+        let whole = done.into_iter().map(|(_, out)| out).reduce(|mut whole, next| {
             whole.unsplit(next);
             whole
         });

@@ -58,7 +58,6 @@ fn is_aligned(bytes: &[u8]) -> bool {
 
 /// Zeros that take no memory until they are written to.
 fn zeroed(bytes: usize) -> Result<BytesMut, Error> {
-    // Whole words, for their alignment.
     let zeros: Vec<u8> =
         bytemuck::allocation::try_zeroed_vec(bytes).map_err(|()| Error::NoMemory { bytes })?;
     match Bytes::from(zeros).try_into_mut() {
@@ -120,15 +119,15 @@ impl TensorBackend for Cpu {
             *bytes = shared;
             Error::Internal("the tensor is in use".to_owned())
         })?;
-        if let Some(place) = unique.get_mut(range).filter(|place| place.len() == data.len()) {
-            place.copy_from_slice(data);
-        }
+        let place = unique.get_mut(range).filter(|place| place.len() == data.len());
+        let written = place.map(|place| place.copy_from_slice(data));
         *bytes = unique.freeze();
-        Ok(())
+        written.ok_or_else(|| Error::Internal("a write to no place of the tensor".to_owned()))
     }
 
     fn read(&self, tensor: &Tensor, range: Range<usize>) -> Result<Vec<u8>, Error> {
-        Ok(tensor.host().get(range).unwrap_or_default().to_vec())
+        let bytes = tensor.host().get(range).map(<[u8]>::to_vec);
+        bytes.ok_or_else(|| Error::Internal("a read of no place of the tensor".to_owned()))
     }
 
     async fn compute(

@@ -18,14 +18,14 @@ const ROWS: usize = 256;
 /// Columns of a block.
 const COLUMNS: usize = 4096;
 
-/// Multiplications of a block: about five milliseconds of one core.
+/// Multiplications of a block: some milliseconds of one core.
 const MULTIPLICATIONS: usize = 1 << 28;
 
-/// Elements of the right factor in a block: with few rows it is reading them that takes the time.
-const ELEMENTS: usize = 1 << 22;
+/// Operations that multiplying a matrix is worth at least.
+const CALL: u64 = 256;
 
 /// Multiplications of a band of small matrices.
-const SMALL: usize = 1 << 22;
+const MANY: usize = 1 << 22;
 
 /// Elements that matrices can be multiplied of.
 pub(super) trait Factor: Element {
@@ -74,9 +74,12 @@ async fn product<B: Blocks>(
     // Bands of about the same size.
     let tall = rows.div_ceil(rows.div_ceil(ROWS.min(block)));
     let wide = columns.min(COLUMNS).min(block);
-    let deep = (MULTIPLICATIONS / (tall * wide)).min(ELEMENTS / wide).min(inner).min(block).max(1);
+    let most = B::ELEMENTS / wide.max(tall);
+    let deep = (MULTIPLICATIONS / (tall * wide)).min(most).min(inner).min(block).max(1);
     // Small matrices: many in a band.
-    let many = SMALL / rows.saturating_mul(inner).saturating_mul(columns) * rows;
+    let many = MANY / rows.saturating_mul(inner).saturating_mul(columns) * rows;
+    // Each matrix costs something, however small it is.
+    let bands = Bands { cost: bands.cost.max(matrices as u64 * CALL), ..bands };
     let kernel = Product::<B> { left, right, rows, inner, columns, tall, wide, deep, blocks: PhantomData };
     bands.make(matrices * rows, tall.max(many), kernel).await
 }
@@ -111,23 +114,26 @@ trait Blocks: Send + Sync + 'static {
     type Element: Element;
     type Scratch: Default + Send;
 
+    /// Elements of a factor in a block: with few rows or columns it is reading them that takes the time.
+    const ELEMENTS: usize;
+
     /// Adds a block's terms to `out`, whole rows of the result; the first terms replace what was there.
     fn multiply(block: &Block<'_, Self::Element>, out: &mut [Self::Element], scratch: &mut Self::Scratch);
 }
 
 /// Where a band is: rows that are done, and columns and terms of those after them.
 #[derive(Default)]
-struct At<S> {
+struct At {
     row: usize,
     column: usize,
     term: usize,
-    scratch: S,
 }
 
 impl<B: Blocks> Kernel for Product<B> {
-    type State = At<B::Scratch>;
+    type State = At;
+    type Scratch = B::Scratch;
 
-    fn step(&self, band: &Range<usize>, out: &mut [u8], at: &mut Self::State) -> bool {
+    fn step(&self, band: &Range<usize>, out: &mut [u8], at: &mut At, scratch: &mut B::Scratch) -> bool {
         let Product { rows, inner, columns, tall, wide, deep, .. } = *self;
         let begin = band.start + at.row;
         // A block is of one matrix.
@@ -146,7 +152,7 @@ impl<B: Blocks> Kernel for Product<B> {
             width: columns,
         };
         let out = elements_mut(out).get_mut(at.row * columns..(at.row + height) * columns);
-        B::multiply(&block, out.unwrap_or_default(), &mut at.scratch);
+        B::multiply(&block, out.unwrap_or_default(), scratch);
         at.term = block.terms.end;
         if at.term == inner {
             (at.term, at.column) = (0, block.columns.end);
@@ -177,6 +183,8 @@ impl<T: Element + gemm::Element> Blocks for Direct<T> {
     type Element = T;
     type Scratch = ();
 
+    const ELEMENTS: usize = 1 << 22;
+
     fn multiply(block: &Block<'_, T>, out: &mut [T], (): &mut ()) {
         let Block { left, right, rows, columns, terms, inner, width } = block;
         let all = left.len() / inner;
@@ -203,6 +211,9 @@ struct Wide {
 impl<T: Element> Blocks for Widened<T> {
     type Element = T;
     type Scratch = Wide;
+
+    // Four megabytes when they are widened.
+    const ELEMENTS: usize = 1 << 20;
 
     fn multiply(block: &Block<'_, T>, out: &mut [T], wide: &mut Wide) {
         let Block { left, right, rows, columns, terms, inner, width } = block;
@@ -236,8 +247,6 @@ fn widen<T: Element>(
     wide.clear();
     wide.reserve(rows.len() * columns.len());
     for row in matrix.chunks_exact(width).skip(rows.start).take(rows.len()) {
-        wide.extend(
-            row.get(columns.clone()).unwrap_or_default().iter().map(|element| element.to_f64() as f32),
-        );
+        wide.extend(row.get(columns.clone()).unwrap_or_default().iter().map(|element| element.to_f32()));
     }
 }

@@ -12,7 +12,7 @@ use crate::backend::tensor::element::Element;
 use crate::backend::tensor::{Error, Invalid, Shape, Tensor};
 
 /// Elements that are gone over at once.
-pub(super) const PIECE: usize = 64 << 10;
+pub(super) const BLOCK: usize = 64 << 10;
 
 /// What is done with a row, in three passes: something is found of all elements, something of all elements and
 /// that, and then each becomes what it is to be.
@@ -89,10 +89,11 @@ struct At {
 
 impl<T: Element, P: Passes> Kernel for ByRow<T, P> {
     type State = At;
+    type Scratch = ();
 
-    fn step(&self, rows: &Range<usize>, out: &mut [u8], at: &mut At) -> bool {
+    fn step(&self, rows: &Range<usize>, out: &mut [u8], at: &mut At, (): &mut ()) -> bool {
         let out = elements_mut::<T>(out);
-        let mut budget = PIECE;
+        let mut budget = BLOCK;
         while at.row < rows.len() && budget > 0 {
             let count = budget.min(self.row - at.element);
             let here = at.row * self.row + at.element;
@@ -127,7 +128,7 @@ async fn by_row<T: Element, P: Passes>(bands: Bands<'_>, of: Tensor) -> Result<B
     let row = of.shape.row();
     let rows = of.shape.elements() / row;
     let kernel = ByRow::<T, P> { of, row, passes: std::marker::PhantomData };
-    bands.make(rows, PIECE / row, kernel).await
+    bands.make(rows, BLOCK / row, kernel).await
 }
 
 /// Each row as shares of one.
@@ -140,7 +141,7 @@ pub(super) async fn normalize<T: Element>(bands: Bands<'_>, of: Tensor) -> Resul
     by_row::<T, Normalize>(bands, of).await
 }
 
-/// Rows of a band of a transposed matrix, so that what is read at once lies together.
+/// Rows and columns of a tile of a transposed matrix, so that what is read at once lies together.
 const TRANSPOSED: usize = 64;
 
 /// Rows as columns.
@@ -151,7 +152,8 @@ pub(super) async fn transpose<T: Element>(
 ) -> Result<BytesMut, Error> {
     let (matrices, rows, columns) = shape.matrices().map_err(|Invalid(why)| Error::Internal(why))?;
     let kernel = Transpose::<T> { of, rows, columns, element: std::marker::PhantomData };
-    bands.make(matrices * rows, TRANSPOSED, kernel).await
+    // Short rows are many in a band.
+    bands.make(matrices * rows, TRANSPOSED.max(BLOCK / columns), kernel).await
 }
 
 /// Of the result's shape.
@@ -165,10 +167,11 @@ struct Transpose<T> {
 impl<T: Element> Kernel for Transpose<T> {
     /// Columns that are done.
     type State = usize;
+    type Scratch = ();
 
-    fn step(&self, band: &Range<usize>, out: &mut [u8], done: &mut usize) -> bool {
+    fn step(&self, band: &Range<usize>, out: &mut [u8], done: &mut usize, (): &mut ()) -> bool {
         let (out, of) = (elements_mut::<T>(out), elements::<T>(self.of.host()));
-        let until = self.columns.min(*done + PIECE / band.len().max(1));
+        let until = self.columns.min(*done + (BLOCK / band.len().max(1)).max(1));
         for start in (*done..until).step_by(TRANSPOSED) {
             let columns = start..until.min(start + TRANSPOSED);
             for (out, row) in out.chunks_exact_mut(self.columns).zip(band.clone()) {

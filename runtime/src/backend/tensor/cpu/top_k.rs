@@ -6,10 +6,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::bands::{Bands, Kernel};
-use super::rows::PIECE;
+use super::rows::BLOCK;
 use super::{elements, elements_mut, zeroed};
 use crate::backend::tensor::element::Element;
-use crate::backend::tensor::{Error, Invalid, Tensor, top_k_flops};
+use crate::backend::tensor::{Error, Tensor, top_k_flops};
 use crate::backend::work::Workers;
 
 /// Where an element is in its row, and what it is. The greater one is the one that comes later in the answer.
@@ -61,11 +61,12 @@ struct At {
 
 impl<T: Element> Kernel for TopK<T> {
     type State = At;
+    type Scratch = ();
 
     /// A row of `out` has `k` places and then as many numbers, four bytes each.
-    fn step(&self, rows: &Range<usize>, out: &mut [u8], at: &mut At) -> bool {
+    fn step(&self, rows: &Range<usize>, out: &mut [u8], at: &mut At, (): &mut ()) -> bool {
         let TopK { row, k, .. } = *self;
-        let mut budget = PIECE;
+        let mut budget = BLOCK;
         while at.row < rows.len() && budget > 0 {
             let count = budget.min(row - at.element);
             let start = (rows.start + at.row) * row + at.element;
@@ -108,13 +109,10 @@ pub(super) async fn largest<T: Element>(
     workers: &dyn Workers,
 ) -> Result<(Vec<u32>, Vec<f32>), Error> {
     let row = of.shape.row();
-    if k == 0 || k > row {
-        return Err(Invalid(format!("the {k} largest of a row of {row}: it is 1 to {row}")).into());
-    }
     let rows = of.shape.elements() / row;
     let bands =
         Bands { out: zeroed(rows * k * 8)?, cost: top_k_flops(&of, k), held: of.held.clone(), workers };
-    let made = bands.make(rows, PIECE / row, TopK::<T> { of, row, k, element: PhantomData }).await?;
+    let made = bands.make(rows, BLOCK / row, TopK::<T> { of, row, k, element: PhantomData }).await?;
     let (mut places, mut numbers) = (Vec::with_capacity(rows * k), Vec::with_capacity(rows * k));
     for row in made.chunks_exact(k * 8) {
         if let Some((of_places, of_numbers)) = row.split_at_checked(k * 4) {
