@@ -137,11 +137,11 @@ impl Shared {
         };
         let begun = Instant::now();
         let outcome = self.executor.execute(attempt).await;
-        let [paused, waited] =
-            [outcome.receipt.paused_ms, outcome.receipt.queue_ms].map(Duration::from_millis);
-        // For its first turn it waited, or was paused, in the executor.
+        let paused = Duration::from_millis(outcome.receipt.paused_ms);
+        // With what it waited after it had its place, as one does that is paused before it begins.
+        let waited = Duration::from_millis(outcome.receipt.queue_ms).max(queued);
         let took = begun.elapsed().saturating_sub(paused).saturating_sub(waited.saturating_sub(queued));
-        self.metrics.executed(&outcome.receipt, took, queued.max(waited));
+        self.metrics.executed(&outcome.receipt, took, waited);
         self.state().running.remove(&live.id);
         outcome
     }
