@@ -22,6 +22,7 @@ use wasmtime_wasi::p2::bindings as wasi;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use crate::bindings::omnimind::runtime::types::{BudgetExhausted, Error};
 use crate::limits::{Budget, Exhausted, Ledger};
 
 pub use clocks::VirtualClock;
@@ -118,6 +119,18 @@ impl WasiView for HostCtx {
 /// Pays for bytes that a host function copies, in or out, before anything is done with them.
 fn carry(ledger: &Ledger, bytes: u64) -> Result<(), Stop> {
     Ok(ledger.spend(Budget::HostCallBytes, bytes)?)
+}
+
+/// Refuses what a call brings back if the host has no room for it.
+fn has_room(ledger: &Ledger, bytes: u64) -> Result<(), Error> {
+    let remaining = ledger.room_for_an_answer();
+    match bytes <= remaining {
+        true => Ok(()),
+        false => {
+            let budget = Budget::MemoryBytes.name().to_owned();
+            Err(Error::BudgetExhausted(BudgetExhausted { budget, requested: bytes, remaining }))
+        }
+    }
 }
 
 /// Adds everything that every task may import.

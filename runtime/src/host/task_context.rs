@@ -184,11 +184,8 @@ impl task_context::Host for TaskContextView<'_> {
     async fn load_checkpoint(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         let size = self.task.journal.checkpoint_size(&name).unwrap_or(0);
         self.carry(name.len().saturating_add(usize::try_from(size)?))?;
-        let room = self.ledger.room_for_an_answer();
-        if size > room {
-            let budget = Budget::MemoryBytes.name().to_owned();
-            let exhausted = types::BudgetExhausted { budget, requested: size, remaining: room };
-            return Ok(Err(Error::BudgetExhausted(exhausted)));
+        if let Err(error) = super::has_room(self.ledger, size) {
+            return Ok(Err(error));
         }
         Ok(self.load(&name).await)
     }

@@ -14,7 +14,7 @@ use crate::backend::tensor::{
 };
 use crate::backend::work::Workers;
 use crate::bindings::omnimind::runtime::tensor as wit;
-use crate::bindings::omnimind::runtime::types::{self, Error};
+use crate::bindings::omnimind::runtime::types::Error;
 use crate::limits::{Budget, Ledger, MachineMemory};
 
 /// The interface, where two of its functions are added by hand.
@@ -90,16 +90,6 @@ impl Task<'_> {
         let output = self.output(shape, element)?;
         let Tensors { backend, workers, .. } = self.tensors;
         Ok(backend.compute(operation, output, &**workers).await?)
-    }
-
-    /// Refuses what a call brings back if the host has no room for it.
-    fn has_room(&self, bytes: u64) -> Result<(), Error> {
-        let remaining = self.ledger.room_for_an_answer();
-        if bytes <= remaining {
-            return Ok(());
-        }
-        let budget = Budget::MemoryBytes.name().to_owned();
-        Err(Error::BudgetExhausted(types::BudgetExhausted { budget, requested: bytes, remaining }))
     }
 
     async fn largest(&self, of: Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>), Error> {
@@ -189,7 +179,7 @@ impl wit::HostTensor for TensorView<'_> {
             Ok(range) => range,
             Err(invalid) => return Ok(Err(invalid.into())),
         };
-        if let Err(error) = self.task.has_room(range.len() as u64) {
+        if let Err(error) = super::has_room(self.task.ledger, range.len() as u64) {
             return Ok(Err(error));
         }
         super::carry(self.task.ledger, range.len() as u64)?;
@@ -243,7 +233,7 @@ impl wit::HostTensor for TensorView<'_> {
         }
         let found = (of.shape.elements() / of.shape.row()).saturating_mul(k) as u64;
         // In two lists, and before that in the making.
-        if let Err(error) = self.task.has_room(found.saturating_mul(2 * 8)) {
+        if let Err(error) = super::has_room(self.task.ledger, found.saturating_mul(2 * 8)) {
             return Ok(Err(error));
         }
         super::carry(self.task.ledger, found.saturating_mul(8))?;

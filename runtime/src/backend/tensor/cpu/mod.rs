@@ -20,7 +20,6 @@ use super::element::with_element;
 use super::{Device, Error, Invalid, Operation, Output, Precision, Storage, Tensor, TensorBackend};
 use crate::backend::work::Workers;
 use bands::Bands;
-use product::Factor as _;
 
 /// Tensors in the host's memory, computed with by its processors.
 #[derive(Clone, Debug)]
@@ -145,7 +144,7 @@ impl TensorBackend for Cpu {
         let (shape, element, block) = (output.shape.clone(), output.element, self.block);
         let computed = with_element!(element, T => match operation {
             Operation::Random { seed, .. } => each::random::<T>(bands, seed).await,
-            Operation::Matmul(left, right) => T::product(bands, left, right, block).await,
+            Operation::Matmul(left, right) => product::product::<T>(bands, left, right, block).await,
             Operation::Transpose(of) => rows::transpose::<T>(bands, of, &shape).await,
             Operation::Add(left, right) => each::add::<T>(bands, left, right).await,
             Operation::Scale(of, factor) => each::scale::<T>(bands, of, factor).await,

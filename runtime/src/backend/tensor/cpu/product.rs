@@ -29,40 +29,28 @@ const MANY: usize = 1 << 22;
 
 /// Elements that matrices can be multiplied of.
 pub(super) trait Factor: Element {
-    /// The product of `left` and `right`, with blocks of at most so many rows, columns and terms.
-    fn product(
-        bands: Bands<'_>,
-        left: Tensor,
-        right: Tensor,
-        block: usize,
-    ) -> impl Future<Output = Result<BytesMut, Error>> + Send;
+    /// How.
+    type Blocks: Blocks<Element = Self>;
 }
 
 impl Factor for f32 {
-    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
-        product::<Direct<f32>>(bands, left, right, block).await
-    }
+    type Blocks = Direct<f32>;
 }
 
 impl Factor for f64 {
-    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
-        product::<Direct<f64>>(bands, left, right, block).await
-    }
+    type Blocks = Direct<f64>;
 }
 
 impl Factor for f16 {
-    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
-        product::<Widened<f16>>(bands, left, right, block).await
-    }
+    type Blocks = Widened<f16>;
 }
 
 impl Factor for bf16 {
-    async fn product(bands: Bands<'_>, left: Tensor, right: Tensor, block: usize) -> Result<BytesMut, Error> {
-        product::<Widened<bf16>>(bands, left, right, block).await
-    }
+    type Blocks = Widened<bf16>;
 }
 
-async fn product<B: Blocks>(
+/// The product of `left` and `right`, with blocks of at most `block` rows, columns and terms.
+pub(super) async fn product<T: Factor>(
     bands: Bands<'_>,
     left: Tensor,
     right: Tensor,
@@ -74,13 +62,14 @@ async fn product<B: Blocks>(
     // Bands of about the same size.
     let tall = rows.div_ceil(rows.div_ceil(ROWS.min(block)));
     let wide = columns.min(COLUMNS).min(block);
-    let most = B::ELEMENTS / wide.max(tall);
+    let most = T::Blocks::ELEMENTS / wide.max(tall);
     let deep = (MULTIPLICATIONS / (tall * wide)).min(most).min(inner).min(block).max(1);
     // Small matrices: many in a band.
     let many = MANY / rows.saturating_mul(inner).saturating_mul(columns) * rows;
     // Each matrix costs something, however small it is.
     let bands = Bands { cost: bands.cost.max(matrices as u64 * CALL), ..bands };
-    let kernel = Product::<B> { left, right, rows, inner, columns, tall, wide, deep, blocks: PhantomData };
+    let kernel =
+        Product::<T::Blocks> { left, right, rows, inner, columns, tall, wide, deep, blocks: PhantomData };
     bands.make(matrices * rows, tall.max(many), kernel).await
 }
 
@@ -99,7 +88,7 @@ struct Product<B> {
 }
 
 /// The factors of one matrix of the result, and which block of them.
-struct Block<'a, T> {
+pub(super) struct Block<'a, T> {
     left: &'a [T],
     right: &'a [T],
     rows: Range<usize>,
@@ -110,7 +99,7 @@ struct Block<'a, T> {
 }
 
 /// How blocks of one type are multiplied.
-trait Blocks: Send + Sync + 'static {
+pub(super) trait Blocks: Send + Sync + 'static {
     type Element: Element;
     type Scratch: Default + Send;
 
@@ -177,7 +166,7 @@ fn fits<T>(view: Result<T, gemm::Mismatch>) -> Option<T> {
 }
 
 /// The type that is computed in is the one that is stored.
-struct Direct<T>(PhantomData<fn() -> T>);
+pub(super) struct Direct<T>(PhantomData<fn() -> T>);
 
 impl<T: Element + gemm::Element> Blocks for Direct<T> {
     type Element = T;
@@ -199,10 +188,10 @@ impl<T: Element + gemm::Element> Blocks for Direct<T> {
 }
 
 /// Halves are computed in binary32: a block's factors are widened, its sums kept until they are whole.
-struct Widened<T>(PhantomData<fn() -> T>);
+pub(super) struct Widened<T>(PhantomData<fn() -> T>);
 
 #[derive(Default)]
-struct Wide {
+pub(super) struct Wide {
     left: Vec<f32>,
     right: Vec<f32>,
     sums: Vec<f32>,
