@@ -2,12 +2,13 @@
 //!
 //! Rounds take turns, so that what else the machine does falls on all of them. Both use every core.
 
+use std::ffi::OsStr;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use omnimind_benches::median;
+use omnimind_benches::peer::Peer;
 use omnimind_tests::{Lab, OutcomeExt, Run, block_on, target_dir};
 
 /// What the guest does with `size` x `size` tensors, `times` times over.
@@ -143,13 +144,7 @@ impl Subject<'_> {
     }
 }
 
-/// A process that multiplies with numpy when it is told to, and says how many milliseconds one product took.
-struct Numpy {
-    process: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
+/// Multiplies when it is told to, and says how many milliseconds one product took.
 const NUMPY: &str = "
 import sys, time, numpy
 size, times = int(sys.argv[1]), int(sys.argv[2])
@@ -162,43 +157,6 @@ for line in sys.stdin:
     print((time.perf_counter() - begun) * 1000 / times, flush=True)
 ";
 
-impl Numpy {
-    fn start(size: usize, times: usize) -> Option<Numpy> {
-        let python = target_dir().join("peers/python/bin/python");
-        if !python.is_file() {
-            println!("numpy SKIPPED: {} is not there; cargo xtask peers gets it", python.display());
-            return None;
-        }
-        let mut process = Command::new(python)
-            .args(["-c", NUMPY, &size.to_string(), &times.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python starts");
-        let (to, from) = (process.stdin.take().expect("piped"), process.stdout.take().expect("piped"));
-        Some(Numpy { process, to, from: BufReader::new(from) })
-    }
-
-    fn ms(&mut self) -> f64 {
-        self.to.write_all(b"\n").expect("it listens");
-        let mut line = String::new();
-        self.from.read_line(&mut line).expect("it answers");
-        line.trim().parse().expect("milliseconds")
-    }
-}
-
-impl Drop for Numpy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
     // `cargo bench -- --test`: only that it runs.
     let smoke = std::env::args().any(|argument| argument == "--test");
@@ -207,11 +165,13 @@ fn main() {
     let product = Subject::new(&lab, Does::Multiplies, size, more);
     let moved = Subject::new(&lab, Does::MovesAndMultiplies, size, more);
     let write = Subject::new(&lab, Does::Writes, size, 4 * more);
-    let mut numpy = Numpy::start(size, more);
+    let python = target_dir().join("peers/python/bin/python");
+    let [sizes, times] = [size, more].map(|number| number.to_string());
+    let mut numpy = Peer::start(&python, "numpy", &["-c", NUMPY, &sizes, &times].map(OsStr::new));
     let (from, mut to) = (vec![60_u8; PIECE.min(size * size * 4)], vec![0_u8; size * size * 4]);
     let [mut products, mut moves, mut writes, mut peers, mut copies] = [(); 5].map(|()| Vec::new());
     for _ in 0..rounds {
-        peers.extend(numpy.as_mut().map(Numpy::ms));
+        peers.extend(numpy.as_mut().map(|numpy| numpy.ask("").parse::<f64>().expect("milliseconds")));
         products.push(product.ms());
         moves.push(moved.ms());
         writes.push(write.ms());

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Those that `cli/client/attest/pairs.rs` names.
-const GUESTS: [&str; 23] = [
+const GUESTS: [&str; 24] = [
     "bulk-fill",
     "checkpoint",
     "echo",
+    "embed-tokens",
     "grow",
     "grow-once",
     "handles",

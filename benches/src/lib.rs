@@ -1,5 +1,7 @@
 //! What the benches measure against: bare wasmtime, and OmniMind's limits added one by one.
 
+pub mod peer;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +23,12 @@ pub const EMPTY: &str = r#"
   (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
     (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc")))))
 "#;
+
+/// The one in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
 
 /// The bytes of [`EMPTY`].
 pub fn empty() -> Arc<[u8]> {

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 
 pub use reload::{Read, Reload};
 
+use crate::backend::Backends;
+use crate::backend::embedding::Embedder;
 use crate::cache::{Answers, Cache};
 use crate::components::Components;
 use crate::config::Config;
@@ -58,6 +60,7 @@ pub struct Serving {
     runtime: Runtime,
     app: Arc<App>,
     store: Arc<SqliteStore>,
+    embedder: Arc<Embedder>,
     listener: tokio::net::TcpListener,
     ending: watch::Sender<bool>,
     stop: Stop,
@@ -103,7 +106,9 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let settings =
         Settings { instances, artefacts: data_dir.join("artefacts"), worker: "/proc/self/exe".into() };
     let engines = Arc::new(Engines::new(settings)?);
-    let executor = Executor::new(engines.clone(), handle);
+    let backends = Backends::new(&config, runtime.handle().clone());
+    let embedder = backends.embedding.clone();
+    let executor = Executor::new(engines.clone(), handle).with(backends);
     let (levers, linked) = (executor.levers(), executor.cache());
     let interpreters = config.interpreters.clone();
     let components = Components::load(store.clone(), engines.clone(), executor, modes.clone(), interpreters);
@@ -120,7 +125,8 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let expire = config.cache.enabled.then_some(config.cache.expire);
     let task_list = Arc::new(Answers::new("task_list", expire, bus.changes().clone()));
     // What is linked is loaded.
-    let caches: Arc<[Arc<dyn Cache>]> = Arc::new([task_list.clone(), linked, engines.clone()]);
+    let caches: Arc<[Arc<dyn Cache>]> =
+        Arc::new([task_list.clone(), embedder.cache(), linked, engines.clone()]);
     let levers = Levers {
         scheduler: scheduler.clone(),
         executor: levers,
@@ -143,7 +149,14 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let user = auth.user().to_owned();
     let (ending, ended) = watch::channel(false);
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
-    let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), data_dir.clone(), attestation);
+    let health = Health::new(
+        store.clone(),
+        scheduler.clone(),
+        guard.clone(),
+        data_dir.clone(),
+        attestation,
+        embedder.clone(),
+    );
     let health = Arc::new(runtime.block_on(health));
     let (rate, active) =
         (RateLimit::new(config.rate_limiting.clone()), Active::new(config.server.limit_concurrency));
@@ -181,6 +194,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         runtime,
         app,
         store,
+        embedder,
         listener,
         ending,
         stop,
@@ -216,13 +230,14 @@ impl Serving {
     /// Serves until a SIGTERM or Ctrl-C, then lets what runs finish; a second one ends that at once. What can
     /// change meanwhile does at a SIGHUP, as `reload` says, or, on a terminal, that ends it too.
     pub fn run(self, reload: Reload) {
-        let Serving { runtime, app, store, listener, ending, mut stop, hangup, _guests, .. } = self;
+        let Serving { runtime, app, store, embedder, listener, ending, mut stop, hangup, _guests, .. } = self;
         let drain = app.config.server.drain;
         let asked = runtime.block_on(async {
             let watching = {
                 let health = app.health.clone();
                 tokio::spawn(async move { health.watch().await })
             };
+            let embedding = tokio::spawn(async move { embedder.watch().await });
             let guarding = tokio::spawn(app.guard.clone().watch());
             let reloading = hangup.map(|hangup| tokio::spawn(reload.watch(hangup, app.tls.clone())));
             let certificate = app.tls.clone().map(|tls| tokio::spawn(tls.watch(CERTIFICATE_INTERVAL)));
@@ -246,6 +261,7 @@ impl Serving {
                 task.abort();
             }
             watching.abort();
+            embedding.abort();
             guarding.abort();
             telling.abort();
             sharing.abort();

@@ -7,6 +7,7 @@ wasmtime::component::bindgen!({
     imports: {
         "omnimind:runtime/task-context.save-checkpoint": async | trappable,
         "omnimind:runtime/task-context.load-checkpoint": async | trappable,
+        "omnimind:runtime/embedding": async | trappable,
         "omnimind:runtime/tensor.[static]tensor.random": async | trappable,
         "omnimind:runtime/tensor.[method]tensor.matmul": async | trappable,
         "omnimind:runtime/tensor.[method]tensor.transpose": async | trappable,

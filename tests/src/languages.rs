@@ -9,9 +9,9 @@ use crate::server::{Server, command, scratch};
 use crate::{binary, guest_path, target_dir};
 
 /// What to say where something is not there.
-fn not_run(why: &str) {
+pub(crate) fn not_run(why: &str) {
     let required = std::env::var_os("OMNIMIND_TOOLCHAINS").is_some_and(|value| value == "required");
-    assert!(!required, "{why}: `cargo xtask guests` says why");
+    assert!(!required, "{why}: `cargo xtask test` says why");
     eprintln!("not run: {why}");
 }
 

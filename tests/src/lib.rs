@@ -1,6 +1,7 @@
 //! What tests and benches share: where the guests are, and a runtime to run them in.
 
 pub mod bombs;
+pub mod checkpoint;
 pub mod disk;
 pub mod exposition;
 pub mod languages;
@@ -8,6 +9,7 @@ pub mod power_cut;
 pub mod random;
 pub mod server;
 pub mod usage;
+pub mod web;
 pub mod web_socket;
 pub mod wire;
 pub mod wrong_clock;
@@ -17,6 +19,7 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
+use omnimind::backend::Backends;
 use omnimind::engine::{Component, Engines, Refusal, Settings};
 use omnimind::executor::{Control, Executor, GuestThreads, Job, Prepared};
 use omnimind::limits::{Mode, Requested};
@@ -110,6 +113,12 @@ impl Lab {
         let guests = GuestThreads::start(slots).expect("guests' threads start");
         let handle = guests.handle().expect("guests' threads run");
         Lab { executor: Executor::new(engines.clone(), handle), engines, guests }
+    }
+
+    /// The same, with what its tasks are lent.
+    pub fn with_backends(artefacts: PathBuf, slots: usize, backends: Backends) -> Lab {
+        let Lab { engines, executor, guests } = Lab::with_slots(artefacts, 8, slots);
+        Lab { executor: executor.with(backends), engines, guests }
     }
 
     /// The lab that the tests of one process share. Its artefacts outlive it: compiling is tested

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use omnimind_tests::languages::{data_dir_with_artefacts, has_guest, server};
 use omnimind_tests::server::{Server, scratch};
-use omnimind_tests::{binary, guest};
+use omnimind_tests::{binary, checkout, guest};
 use serde_json::{Value, json};
 
 fn omnimind(data_dir: &Path, args: &[&str]) -> Output {
@@ -69,6 +69,62 @@ fn a_script_is_a_task_over_http() {
         // What is wrong with the request is told as well.
         let wrong = run(&server, interpreter, json!({"input": 1}));
         assert!(wrong["failure"]["message"].as_str().is_some_and(|text| text.contains("source")), "{wrong}");
+    }
+}
+
+/// Scripts that embed a text, and answer with the kind of the refusal if there is one.
+const EMBEDS: [[&str; 2]; 2] = [
+    [
+        "python-run",
+        "from omnimind import *\ndef run(_):\n try:\n  return len(embed(['a'])[0])\n except Error as e:\n  return str(e)",
+    ],
+    [
+        "js-run",
+        "function run() { try { return omnimind.embed(['a'])[0].length } catch (e) { return e.message } }",
+    ],
+];
+
+#[test]
+fn a_script_has_what_it_is_granted_and_needs_no_grants_for_the_rest() {
+    for ([interpreter, embeds], [.., adds, _, _, _]) in EMBEDS.into_iter().zip(SCRIPTS) {
+        if !has_guest(interpreter) {
+            continue;
+        }
+        let server = server();
+        let run = |source: &str, grants: Value| {
+            let input = json!({"source": source, "input": [1, 2]});
+            server.run(&json!({"component": interpreter, "input": input, "grants": grants}))
+        };
+        let both = run(embeds, json!({"embedding": true}));
+        assert!(both["result"].as_u64() > Some(0), "{both}");
+        let refused = run(embeds, json!({"tensor": true}));
+        let told = refused["result_text"].as_str().unwrap_or_else(|| panic!("{refused}"));
+        assert!(told.starts_with("access-denied: ") && told.contains(r#"{"embedding": true}"#), "{told}");
+        assert_eq!(run(adds, json!({}))["result"], json!({"sum": 3}), "it uses none of it");
+    }
+}
+
+#[test]
+fn a_script_that_embeds_says_what_the_component_says() {
+    let text = "The cat sat on the red mat.\n\nA dog ran.\nthe cat sat on the red mat\n  a dog ran";
+    let server = server();
+    let run = |component: &str, input: Value| {
+        server.run(&json!({"component": component, "input": input}))["result"].clone()
+    };
+    let pairs = |result: &Value| -> Vec<(Value, Value)> {
+        let pairs = result["pairs"].as_array().unwrap_or_else(|| panic!("{result}"));
+        pairs.iter().map(|pair| (pair["lines"].clone(), pair["texts"].clone())).collect()
+    };
+    let component = run(&server.push("near-duplicates"), json!({"text": text}));
+    assert_eq!(pairs(&component).len(), 2, "{component}");
+    for (interpreter, script) in [("python-run", "near_duplicates.py"), ("js-run", "near_duplicates.js")] {
+        if !has_guest(interpreter) {
+            continue;
+        }
+        let source = checkout().join("guest-tasks/near-duplicates/scripts").join(script);
+        let source = std::fs::read_to_string(source).expect("a script");
+        let told = run(interpreter, json!({"source": source, "input": {"text": text}}));
+        assert_eq!((pairs(&told), &told["model"]), (pairs(&component), &component["model"]), "{told}");
     }
 }
 

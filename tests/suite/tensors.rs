@@ -175,7 +175,114 @@ fn what_a_task_gives_back_the_machine_has_again_at_once() {
         lab.executor.execute(many).await.output();
         let refused = lab.executor.execute(refused).await;
         assert_eq!(refused.failure().message, "budget-exhausted");
-        // And more than that there is not, for anybody.
-        assert_eq!(lab.executor.execute(hoard).await.failure().message, "refused");
+        // And more than that there is not, for anybody. Whoever gives up for it was not at fault.
+        let hoard = lab.executor.execute(hoard).await;
+        let failure = hoard.failure();
+        assert_eq!(failure.kind, FailureKind::MachineMemory, "{failure:?}");
+        assert!(failure.message.ends_with(": refused"), "{}", failure.message);
     });
+}
+
+/// A guest that returns how much room there is for tensors, as eight bytes.
+const ROOM: &str = r#"(component
+  (import "omnimind:runtime/tensor@0.1.0" (instance $tensor
+    (type $d (enum "cpu" "cuda"))
+    (export "device" (type $device (eq $d)))
+    (export "placement" (func (result (tuple $device u64))))))
+  (core module $memory
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024))
+  (core instance $memory (instantiate $memory))
+  (core func $placement (canon lower (func $tensor "placement") (memory $memory "memory")))
+  (core module $m
+    (import "m" "memory" (memory 1))
+    (import "m" "placement" (func $placement (param i32)))
+    (data (i32.const 16) "\00\00\00\00\48\00\00\00\08\00\00\00")
+    (func (export "run") (param i32 i32) (result i32) (call $placement (i32.const 64)) i32.const 16))
+  (core instance $m (instantiate $m
+    (with "m" (instance (export "memory" (memory $memory "memory")) (export "placement" (func $placement))))))
+  (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+    (canon lift (core func $m "run") (memory $memory "memory") (realloc (func $memory "realloc")))))"#;
+
+#[test]
+fn a_deterministic_task_neither_sees_nor_survives_what_the_machine_lacks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lab = Lab::with_slots(dir.path().join("artefacts"), 1, 1);
+    let run =
+        |run: Run| block_on(lab.executor.execute(run.limit("tensor_bytes", MIB).job(&lab).expect("a task")));
+    let room = |deterministic: bool| {
+        let asks = Run::bytes(wat::parse_str(ROOM).expect("text").into());
+        let outcome = run(if deterministic { asks.deterministic() } else { asks });
+        u64::from_le_bytes(outcome.output().try_into().expect("eight bytes"))
+    };
+    let hoard = || Run::hostile("tensor-hoard").units(300).deterministic();
+    lab.executor.levers().leave_memory(Some(300 * KIB));
+    // Its own memory is one page.
+    assert_eq!((room(false), room(true)), ((300 - 64) * KIB, MIB));
+    let ended = run(hoard());
+    let failure = ended.failure();
+    assert_eq!(failure.kind, FailureKind::MachineMemory, "{failure:?}");
+    assert!(!failure.message.contains("refused:"), "it has had no say: {}", failure.message);
+    lab.executor.levers().leave_memory(None);
+    assert_eq!(room(false), MIB);
+    assert_eq!(run(hoard()).failure().message, "budget-exhausted");
+}
+
+/// Counts the shares that some work is cut into.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl omnimind::backend::work::Workers for Counting {
+    fn count(&self) -> usize {
+        1000
+    }
+
+    async fn work(
+        &self,
+        shares: Vec<Box<dyn omnimind::backend::work::Share>>,
+    ) -> Result<(), omnimind::backend::work::Stopped> {
+        self.0.store(shares.len(), std::sync::atomic::Ordering::Relaxed);
+        omnimind::backend::work::Inline.work(shares).await
+    }
+
+    fn charge(&self, _: Duration) {}
+}
+
+#[test]
+fn products_are_split_as_the_configuration_says() {
+    use omnimind::backend::Backends;
+    use omnimind::backend::tensor::{ElementType, Operation, Output, Shape};
+    use omnimind::config::{Environment, Flag, Sources, load};
+    use omnimind::limits::{Budget, Ledger, Mode, Requested};
+
+    let ledger = std::sync::Arc::new(Ledger::new(Requested::default().effective(Mode::Dev).expect("limits")));
+    let shares = |most: &str| {
+        let flag = Flag { key: "batch_limits.matrix_operations", name: "--most", value: most.into() };
+        let sources = Sources {
+            paths: Vec::new(),
+            environment: std::iter::empty().collect::<Environment>(),
+            flags: vec![flag],
+            data_dir: Some("/nowhere".into()),
+        };
+        let config = load(&sources).expect("a configuration").config;
+        let workers = Counting::default();
+        block_on(async {
+            let backend = Backends::new(&config, tokio::runtime::Handle::current()).tensor;
+            let shape = Shape::new(vec![256, 256]).expect("a shape");
+            let output = || Output {
+                shape: shape.clone(),
+                element: ElementType::Float32,
+                held: ledger.hold(Budget::TensorBytes, 4 << 16).expect("room").into(),
+            };
+            let random = Operation::Random { shape: shape.clone(), element: ElementType::Float32, seed: 1 };
+            let factor = backend.compute(random, output(), &workers).await.expect("a tensor");
+            let product = Operation::Matmul(factor.clone(), factor);
+            backend.compute(product, output(), &workers).await.expect("a product");
+        });
+        workers.0.into_inner()
+    };
+    let (usual, split) = (shares("5000"), shares("8"));
+    assert_eq!((shares("auto"), split), (usual, 32), "256 rows, 8 at once");
+    assert!(usual < 16, "{usual}");
 }

@@ -52,6 +52,11 @@ impl Layout {
         self.target.join("peers")
     }
 
+    /// Where models are that tests and benches look for.
+    pub fn models(&self) -> PathBuf {
+        self.target.join("models")
+    }
+
     /// The guest workspace's own target directory, so that nothing lands in the checkout.
     pub fn guest_build(&self) -> PathBuf {
         self.target.join("guest-build")

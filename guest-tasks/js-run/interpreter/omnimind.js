@@ -1,20 +1,10 @@
-// The running task, for programs: the global `omnimind`. The bindings end the task at an argument of another type
-// than they want, so types are looked at here.
+// The running task, for programs: the global `omnimind`.
 
 import * as host from 'omnimind:runtime/task-context@0.1.0';
+import { call, text } from './calls.js';
 
-/** A host call was refused. `kind` is one of invalid-input, not-found, access-denied, budget-exhausted, unavailable,
- * timed-out, cancelled, unsupported, internal; the message says why. */
-export class HostError extends Error {
-  name = 'HostError';
-
-  constructor({ tag, val }) {
-    const { budget, requested, remaining } = val ?? {};
-    const why = tag === 'budget-exhausted' ? `${budget}: asked for ${requested}, ${remaining} left` : val;
-    super(why ? `${tag}: ${why}` : tag);
-    this.kind = tag;
-  }
-}
+export { HostError } from './calls.js';
+export { Tensor, embed, embeddingModel, embedTensor } from './capabilities.js';
 
 /** Who this task is: { taskId, attempt, planId, step, metadata }. */
 export function describe() {
@@ -49,19 +39,4 @@ export function remaining(budget) {
 /** True once a client asked for cancellation: clean up and return. */
 export function cancelled() {
   return host.cancelled();
-}
-
-function text(value) {
-  if (typeof value !== 'string') {
-    throw new TypeError(`expected a string, got ${value === null ? 'null' : typeof value}`);
-  }
-  return value.toWellFormed();
-}
-
-function call(f) {
-  try {
-    return f();
-  } catch (error) {
-    throw error?.payload?.tag ? new HostError(error.payload) : error;
-  }
 }

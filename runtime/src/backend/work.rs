@@ -5,8 +5,16 @@
 //! result any more, it is dropped after the piece that it is at, and what it holds is given back then, not before.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::time::{ClockId, clock_gettime};
+
+/// CPU time of this thread.
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
 
 /// A part of some work.
 pub trait Share: Send {
@@ -34,6 +42,26 @@ pub trait Workers: Send + Sync {
     /// Does all of `shares`, each in turns with everybody else. Dropped before its end, it stops them after the
     /// pieces that they are at.
     async fn work(&self, shares: Vec<Box<dyn Share>>) -> Result<(), Stopped>;
+
+    /// Counts CPU time of other threads as the task's.
+    fn charge(&self, cpu: Duration);
+}
+
+/// Compute slots, for work that has threads of its own: as many of them may be at work as it holds slots.
+#[async_trait]
+pub trait ComputeSlots: Send + Sync {
+    /// How many there are, for everybody.
+    fn count(&self) -> usize;
+
+    /// Waits for one, and takes with it what else is free and nobody waits for, `most` in all. Dropping gives them
+    /// back.
+    async fn take(&self, most: usize) -> Box<dyn TakenSlots>;
+}
+
+/// Slots that are held.
+pub trait TakenSlots: Send {
+    /// How many, one at least.
+    fn count(&self) -> usize;
 }
 
 /// The caller's own thread.
@@ -51,6 +79,25 @@ impl Workers for Inline {
             while share.piece() {}
         }
         Ok(())
+    }
+
+    fn charge(&self, _: Duration) {}
+}
+
+#[async_trait]
+impl ComputeSlots for Inline {
+    fn count(&self) -> usize {
+        1
+    }
+
+    async fn take(&self, _most: usize) -> Box<dyn TakenSlots> {
+        Box::new(Inline)
+    }
+}
+
+impl TakenSlots for Inline {
+    fn count(&self) -> usize {
+        1
     }
 }
 

@@ -24,7 +24,7 @@ pub trait Cache: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Answers, which `cache.enabled` switches: what they tell could change.
+    /// Answers, which `cache.enabled` switches: what they tell could change, or who asks may want each made anew.
     Answers,
     /// Components that are ready to run, and of which nothing ever changes.
     Components,
@@ -70,7 +70,7 @@ impl Hits {
     }
 
     /// How many were there, how many not, and the share of the first.
-    fn read(&self) -> (u64, u64, Option<f64>) {
+    pub fn read(&self) -> (u64, u64, Option<f64>) {
         let (hits, misses) = (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed));
         let all = hits + misses;
         (hits, misses, (all > 0).then(|| hits as f64 / all as f64))

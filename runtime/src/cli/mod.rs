@@ -5,6 +5,7 @@ mod compile_worker;
 mod completions;
 mod config;
 mod input;
+mod model;
 mod project;
 mod run;
 mod sandbox;
@@ -72,6 +73,8 @@ enum Command {
     Cache(client::cache::Args),
     /// Show how much a server's log says, or change it
     LogLevel(client::log_level::Args),
+    /// Get models to be run here, list them, remove them
+    Model(model::Args),
     /// Check, back up or repair the task store
     Store(store::Args),
     /// Check the configuration, or show what is in force and where it came from
@@ -151,31 +154,33 @@ impl Failed {
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::try_parse().unwrap_or_else(|error| client::explained(error).exit());
-    let result = match command {
-        // Before anything else: the worker gives up its rights first thing.
-        Command::CompileWorker(args) => return compile_worker::run(&args),
-        Command::Demo => client::demo::run(),
-        Command::Run(args) => {
-            settings::load_quietly(&global, args.flags()).and_then(|loaded| run::run(args, &loaded.config))
-        }
-        Command::New(args) => project::new::run(&args),
-        Command::Build(args) => settings::load_quietly(&global, Vec::new())
-            .and_then(|loaded| project::build::run(&args, &loaded.config)),
-        Command::Watch(args) => settings::load_quietly(&global, Vec::new())
-            .and_then(|loaded| project::watch::run(args, &loaded.config)),
-        Command::Serve(args) => serve::run(&args, &global),
-        Command::Component(args) => client::component::run(args, &global),
-        Command::Task(args) => client::task::run(args, &global),
-        Command::Token(args) => client::token::run(args, &global),
-        Command::SignIn(args) => client::sign_in::run(&args, &global),
-        Command::Attest(args) => client::attest::run(&args, &global),
-        Command::Cache(args) => client::cache::run(args, &global),
-        Command::LogLevel(args) => client::log_level::run(&args, &global),
-        Command::Store(args) => settings::load_quietly(&global, Vec::new())
-            .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
-        Command::Config(args) => config::run(args, global),
-        Command::Completions(args) => completions::run(&args),
-    };
+    let result =
+        match command {
+            // Before anything else: the worker gives up its rights first thing.
+            Command::CompileWorker(args) => return compile_worker::run(&args),
+            Command::Demo => client::demo::run(),
+            Command::Run(args) => settings::load_quietly(&global, args.flags())
+                .and_then(|loaded| run::run(args, &loaded.config)),
+            Command::New(args) => project::new::run(&args),
+            Command::Build(args) => settings::load_quietly(&global, Vec::new())
+                .and_then(|loaded| project::build::run(&args, &loaded.config)),
+            Command::Watch(args) => settings::load_quietly(&global, Vec::new())
+                .and_then(|loaded| project::watch::run(args, &loaded.config)),
+            Command::Serve(args) => serve::run(&args, &global),
+            Command::Component(args) => client::component::run(args, &global),
+            Command::Task(args) => client::task::run(args, &global),
+            Command::Token(args) => client::token::run(args, &global),
+            Command::SignIn(args) => client::sign_in::run(&args, &global),
+            Command::Attest(args) => client::attest::run(&args, &global),
+            Command::Cache(args) => client::cache::run(args, &global),
+            Command::LogLevel(args) => client::log_level::run(&args, &global),
+            Command::Store(args) => settings::load_quietly(&global, Vec::new())
+                .and_then(|loaded| store::run(&args, &loaded.config.data_dir)),
+            Command::Model(args) => settings::load_quietly(&global, Vec::new())
+                .and_then(|loaded| model::run(&args, &loaded.config)),
+            Command::Config(args) => config::run(args, global),
+            Command::Completions(args) => completions::run(&args),
+        };
     match result {
         Ok(exit) => exit.into(),
         Err(Failed { exit, error }) => {

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::Failed;
 use super::terminal::note;
+use crate::backend::Backends;
 use crate::config::Config;
 use crate::engine::{self, Component, Engines, Refusal};
 use crate::executor::{Executor, GuestThreads, Interface, Job, Prepared};
@@ -46,7 +47,8 @@ impl Sandbox {
         let engines = Arc::new(Engines::new(settings).map_err(Failed::runtime)?);
         let handle =
             guests.handle().ok_or_else(|| Failed::runtime(anyhow!("the guests' threads are gone")))?;
-        let executor = Executor::new(engines.clone(), handle);
+        let backends = Backends::new(config, runtime.handle().clone());
+        let executor = Executor::new(engines.clone(), handle).with(backends);
         Ok(Sandbox { runtime, executor, engines, _guests: guests })
     }
 

@@ -73,6 +73,14 @@ pub struct About {
     pub metadata: Metadata,
 }
 
+impl About {
+    /// What a task has to be granted. Interpreters import whatever there is, for scripts that may need it: these are
+    /// refused at the call.
+    pub fn needed(&self) -> Vec<Capability> {
+        if self.shipped { Vec::new() } else { self.capabilities.clone() }
+    }
+}
+
 /// Why an upload was not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -31,6 +31,7 @@ impl Components {
         job.deterministic = spec.deterministic;
         job.priority = spec.priority;
         job.tenant = tenant;
+        job.grants = Some(spec.grants.clone());
         job.queued = queued;
         job.control = control;
         Ok(job)

@@ -38,7 +38,7 @@ pub use keys::{File, Key, keys};
 pub use load::{Flag, Loaded, Setting, Sources, load};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use sample::sample;
-pub use value::{Kind, Value, parse_number, parse_size};
+pub use value::{Kind, Value, is_model_name, parse_number, parse_size};
 
 use crate::limits::{InMode, Mode, Policy, Thresholds};
 use crate::tenants::Token;
@@ -68,6 +68,12 @@ pub struct Config {
     pub modes: [InMode; 3],
     /// Tasks.
     pub performance: Performance,
+    /// Texts to vectors.
+    pub embedding: Embedding,
+    /// How much at once.
+    pub batch_limits: BatchLimits,
+    /// Where models are served.
+    pub model: Model,
     /// What is kept.
     pub store: Store,
     /// The runtime's own log.
@@ -163,6 +169,52 @@ pub struct Performance {
     pub max_concurrent_tasks: Option<usize>,
     /// Executions in all, where a submission does not say.
     pub retry_attempts: u32,
+}
+
+/// What makes vectors of texts.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    /// Which backend.
+    pub provider: EmbeddingProvider,
+    /// Which model.
+    pub model: String,
+    /// The folder with its files; none: where `omnimind model pull` puts it.
+    pub path: Option<PathBuf>,
+    /// Texts that are embedded together.
+    pub batch_size: usize,
+    /// Vectors that are kept.
+    pub cache_size: usize,
+    /// How long.
+    pub cache_ttl: Duration,
+}
+
+/// Which backend makes vectors of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmbeddingProvider {
+    /// The first of the others that is there.
+    Auto,
+    /// Computed here, from files.
+    Local,
+    /// Ollama.
+    Ollama,
+    /// No model.
+    Hashing,
+}
+
+/// How much goes to a backend at once; none: as much as suits it.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Texts.
+    pub embeddings: Option<usize>,
+    /// Rows and columns of one piece of a product.
+    pub matrix_operations: Option<usize>,
+}
+
+/// Where models are served.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Ollama's URL.
+    pub base_url: String,
 }
 
 /// What is kept, and how long.
@@ -270,6 +322,16 @@ impl Config {
             },
             modes: Mode::ALL.map(InMode::from),
             performance: Performance { max_concurrent_tasks: None, retry_attempts: 0 },
+            embedding: Embedding {
+                provider: EmbeddingProvider::Auto,
+                model: String::new(),
+                path: None,
+                batch_size: 0,
+                cache_size: 0,
+                cache_ttl: Duration::ZERO,
+            },
+            batch_limits: BatchLimits { embeddings: None, matrix_operations: None },
+            model: Model { base_url: String::new() },
             store: Store { retention: Duration::ZERO, max_tasks: 0, max_bytes: 0, allow_ephemeral: false },
             logging: Logging {
                 level: LevelFilter::OFF,

@@ -127,6 +127,8 @@ fn every_key_reaches_the_configuration() {
             }
             Kind::Networks => "10.0.0.0/8, ::1".to_owned(),
             Kind::Tokens => format!("[{}]", crate::tenants::for_configuration(acme()).unwrap().0),
+            Kind::Url => "https://elsewhere:1".to_owned(),
+            Kind::ModelName => "another/one".to_owned(),
             Kind::Word => unreachable!(),
         };
         let variable = key.variable().unwrap();

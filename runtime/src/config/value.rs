@@ -67,6 +67,10 @@ pub enum Kind {
     Path,
     /// Any text; in the environment alone.
     Word,
+    /// The URL of an HTTP server.
+    Url,
+    /// A model's name.
+    ModelName,
     /// A list of IP addresses and networks.
     Networks,
     /// A list of tokens.
@@ -115,8 +119,7 @@ impl Kind {
         }
         let expanded = scalar.is_expanded();
         let text = scalar.text.as_str();
-        let is_text =
-            matches!(self, Kind::Choice(_) | Kind::Address | Kind::Path | Kind::Word | Kind::Size { .. });
+        let is_text = !matches!(self, Kind::Bool | Kind::Number { .. } | Kind::AutoOr { .. });
         let value = match scalar.quoted && !expanded && !is_text {
             true => None,
             false if scalar.is_null() => matches!(self, Kind::Path).then_some(Value::Null),
@@ -153,7 +156,9 @@ impl Kind {
             }
             Kind::Address => text.parse().ok().map(Value::Address),
             Kind::Path | Kind::Word if text.is_empty() || text.contains('\0') => None,
-            Kind::Path | Kind::Word => Some(Value::Text(text.to_owned())),
+            Kind::Url if !is_url(text) => None,
+            Kind::ModelName if !is_model_name(text) => None,
+            Kind::Path | Kind::Word | Kind::Url | Kind::ModelName => Some(Value::Text(text.to_owned())),
             Kind::Networks | Kind::Tokens => None,
         }
     }
@@ -209,6 +214,8 @@ impl fmt::Display for Kind {
             Kind::Address => f.write_str("an IP address"),
             Kind::Path => f.write_str("a path or null"),
             Kind::Word => f.write_str("a text"),
+            Kind::Url => f.write_str("a URL like http://localhost:11434"),
+            Kind::ModelName => f.write_str("a model's name like OWNER/NAME or NAME:TAG"),
             Kind::Networks => f.write_str("a list of IP addresses and networks like 10.0.0.0/8"),
             Kind::Tokens => f.write_str("a list of what `omnimind token create --print` prints"),
         }
@@ -263,6 +270,23 @@ fn tokens(text: &str) -> Result<Value, String> {
         tokens.push(Token { configured: true, ..token });
     }
     Ok(Value::Tokens(tokens))
+}
+
+/// Whether it is the URL of an HTTP server, with nothing behind a path.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+    host.is_some_and(|host| !host.is_empty())
+        && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '@'))
+}
+
+/// Whether it is a name of one or two parts, none of which leads anywhere else.
+pub fn is_model_name(name: &str) -> bool {
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':'))
+    };
+    name.len() <= 200 && name.split('/').count() <= 2 && name.split('/').all(part)
 }
 
 /// What was written, for a message that is not endless. Whoever shows the message escapes it.
@@ -337,6 +361,34 @@ mod tests {
         assert_eq!(kind.read(&quoted("${N}", "7")), Ok(Value::Number(7)));
         let said = kind.read(&quoted("${N}", "secret")).unwrap_err();
         assert_eq!(said, "`${N}`, expanded, is not allowed; it is a number from 0 to 10");
+    }
+
+    #[test]
+    fn names_and_urls_lead_nowhere_else() {
+        for name in ["a", "A-1_b.c", "owner/name", "all-minilm:22m", "m2/x:latest"] {
+            assert!(is_model_name(name), "{name}");
+        }
+        for wrong in
+            ["", "/", "a/", "/a", "a/b/c", "..", "a/..", "../x", ".x", "a b", "a\\b", "a\n", "é", "http://x"]
+        {
+            assert!(!is_model_name(wrong), "{wrong:?}");
+        }
+        assert!(!is_model_name(&"x".repeat(201)));
+        for url in ["http://localhost:11434", "https://a.example/ollama/", "http://127.0.0.1"] {
+            assert!(is_url(url), "{url}");
+        }
+        for wrong in [
+            "",
+            "localhost:11434",
+            "ftp://a",
+            "http://",
+            "http:///x",
+            "http://a?b",
+            "http://u:p@h",
+            "http://a b",
+        ] {
+            assert!(!is_url(wrong), "{wrong}");
+        }
     }
 
     #[test]

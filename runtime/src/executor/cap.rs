@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::backend::work::thread_cpu;
 
 /// What may be saved up while guests compute less than they may, for each core.
 const BURST: Duration = Duration::from_millis(10);
@@ -70,12 +70,6 @@ pub(super) fn thread_cpu_since_last(number: u64) -> Duration {
         (last, at) if last == number => now.saturating_sub(at),
         _ => Duration::ZERO,
     }
-}
-
-/// CPU time of this thread.
-pub(super) fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 #[cfg(test)]

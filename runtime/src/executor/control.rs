@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::cap::thread_cpu;
 use super::slots::Turns;
+use crate::backend::work::thread_cpu;
 use crate::engine::TICK;
 use crate::limits::{Budget, Ledger};
 
@@ -218,7 +218,7 @@ impl Control {
         Duration::from_nanos(self.0.cpu_ns.load(Ordering::Relaxed))
     }
 
-    fn add_cpu(&self, time: Duration) {
+    pub(super) fn add_cpu(&self, time: Duration) {
         self.0.cpu_ns.fetch_add(nanoseconds(time), Ordering::Relaxed);
     }
 

@@ -10,6 +10,7 @@ mod classify;
 mod contention;
 mod control;
 mod last_words;
+mod lent;
 mod levers;
 mod linked;
 mod prepared;
@@ -40,15 +41,15 @@ pub use threads::GuestThreads;
 use call::{Returned, call};
 use classify::{Scene, Verdict};
 use control::Ended;
+use lent::Lent;
 use workers::TaskWorkers;
 
 use crate::backend::Backends;
-use crate::backend::work::{Inline, Workers};
 use crate::engine::{Component, ENGINE_VERSION, Engines, Flavour, Refusal};
-use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, Tensors, VirtualClock};
+use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
 use crate::limits::{self, Budget, Ledger, Limiter, Limits, MachineMemory};
 use crate::task::{
-    Digest, End, Failure, FailureKind, Journal, Outcome, Priority, Receipt, Spec, TaskId, Used,
+    Digest, End, Failure, FailureKind, Grants, Journal, Outcome, Priority, Receipt, Spec, TaskId, Used,
 };
 
 /// One execution of a task, as whoever schedules it sees it.
@@ -105,6 +106,8 @@ pub struct Job {
     pub priority: Priority,
     /// The same, where they are of several tenants.
     pub tenant: Tenant,
+    /// What it may use; none: whatever there is.
+    pub grants: Option<Grants>,
     /// How long it has waited already.
     pub queued: Duration,
     /// Where progress, checkpoints and the log's head go.
@@ -138,6 +141,7 @@ impl Job {
             deterministic: false,
             priority: Priority::Medium,
             tenant: Tenant::default(),
+            grants: None,
             queued: Duration::ZERO,
             journal,
             control: Control::default(),
@@ -155,21 +159,6 @@ struct Call {
     deterministic: bool,
     journal: Arc<dyn Journal>,
     lent: Lent,
-}
-
-/// What the machine lends a task.
-#[derive(Clone)]
-struct Lent {
-    memory: MachineMemory,
-    backends: Backends,
-    workers: Arc<dyn Workers>,
-}
-
-impl Default for Lent {
-    /// For one that has the machine to itself.
-    fn default() -> Lent {
-        Lent { memory: MachineMemory::default(), backends: Backends::default(), workers: Arc::new(Inline) }
-    }
 }
 
 /// Links components and runs jobs on the guests' threads.
@@ -273,15 +262,17 @@ impl Executor {
     }
 
     fn lend(&self, job: &Job) -> Lent {
-        let workers = TaskWorkers {
+        let workers = Arc::new(TaskWorkers {
             guests: self.guests.clone(),
             slots: self.slots.clone(),
             priority: job.priority,
             tenant: job.tenant.clone(),
             control: job.control.clone(),
-        };
+        });
         let (memory, backends) = (self.memory.clone(), self.backends.clone());
-        Lent { memory, backends, workers: Arc::new(workers) }
+        let tenant = job.tenant.name.clone();
+        let grants = job.grants.clone();
+        Lent { memory, backends, slots: workers.clone(), workers, tenant, grants }
     }
 
     fn linker(&self, flavour: Flavour) -> Result<&Linker<Ctx>, Refusal> {
@@ -365,13 +356,8 @@ impl Execution {
             let elapsed = Box::new(move || control.elapsed());
             let asked = self.control.asked();
             let task = TaskContext::new(task_id, self.attempt, job.metadata, asked, elapsed, job.journal);
-            let Lent { memory, backends, workers } = &job.lent;
-            let tensors = Tensors {
-                backend: backends.tensor.clone(),
-                workers: workers.clone(),
-                memory: memory.clone(),
-            };
-            HostCtx::new(ledger.clone(), stdio, task, tensors, clock)
+            let (tensors, embeddings) = (job.lent.tensors(), job.lent.embeddings());
+            HostCtx::new(ledger.clone(), stdio, task, tensors, embeddings, clock)
         };
 
         // Until now it was queueing; the instance and its time begin with the first turn.

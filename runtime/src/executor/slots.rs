@@ -113,7 +113,13 @@ impl Slots {
 
     /// The turns of one guest of `tenant`, none of which has begun.
     pub fn turns(&self, priority: Priority, tenant: Tenant) -> Turns {
-        Turns { slots: Some(self.clone()), priority, tenant, contends: false, turn: Turn::None, carry_ns: 0 }
+        self.turns_of_part(priority, tenant, 1)
+    }
+
+    /// The turns of one of `parts` that compute for a guest of `tenant`, and have no more of them together than a guest.
+    pub fn turns_of_part(&self, priority: Priority, tenant: Tenant, parts: u32) -> Turns {
+        let slots = Some(self.clone());
+        Turns { slots, priority, tenant, parts, contends: false, turn: Turn::None, carry_ns: 0 }
     }
 
     /// How long turns that end from now on are, by priority.
@@ -168,6 +174,27 @@ impl Slots {
         }
     }
 
+    /// Takes slots that are free and that nobody waits for, `most` at most; says how many.
+    pub(super) fn take_free(&self, most: usize) -> usize {
+        let mut state = self.state();
+        if !state.waiting.is_empty() || !state.wait().is_zero() {
+            return 0;
+        }
+        let taken = most.min(state.free);
+        state.free -= taken;
+        taken
+    }
+
+    /// Gives `count` of them back, after threads that are no guests' have computed for `time`.
+    pub(super) fn give_back(&self, count: usize, time: Duration) {
+        if let Some(bucket) = &mut self.state().bucket {
+            bucket.charge(time);
+        }
+        for _ in 0..count {
+            self.pass_on(self.state());
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,6 +241,8 @@ pub struct Turns {
     slots: Option<Slots>,
     priority: Priority,
     tenant: Tenant,
+    /// How many have turns like this one's for the same task.
+    parts: u32,
     /// Whether it is counted among those of its tenant that want to compute.
     contends: bool,
     turn: Turn,
@@ -247,6 +276,7 @@ impl Turns {
             slots: None,
             priority: Priority::Medium,
             tenant,
+            parts: 1,
             contends: false,
             turn: Turn::None,
             carry_ns: 0,
@@ -273,9 +303,9 @@ impl Turns {
                     Turn::Stopped(place) => place,
                     _ => {
                         if !std::mem::replace(&mut self.contends, true) {
-                            state.contention.begin(&self.tenant);
+                            state.contention.begin(&self.tenant, self.parts);
                         }
-                        let round = state.contention.round(&self.tenant, QUANTUM, slots.0.count);
+                        let round = state.contention.round(&self.tenant, self.parts, QUANTUM, slots.0.count);
                         let due = state.made.elapsed() + patience(self.priority) + round;
                         Place { key: (due, state.number()), had: Duration::ZERO }
                     }
@@ -337,7 +367,7 @@ impl Turns {
         let turn = std::mem::replace(&mut self.turn, Turn::None);
         let Some(slots) = &self.slots else { return };
         if std::mem::replace(&mut self.contends, false) {
-            slots.state().contention.end(&self.tenant);
+            slots.state().contention.end(&self.tenant, self.parts);
         }
         match turn {
             Turn::None | Turn::Stopped(_) => {}

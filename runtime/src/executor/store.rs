@@ -137,6 +137,9 @@ fn boundary(mut store: StoreContextMut<'_, Ctx>, hook: CallHook, ledger: &Ledger
             store.set_hostcall_fuel(usize::try_from(carry)?);
         }
         CallHook::ReturningFromHost => {
+            if let Some(asked) = ledger.take_refused_by_machine() {
+                store.data_mut().limiter.refused(Refusal::Machine { asked })?;
+            }
             // Growing is a call of the host too, so this is the moment after a refusal.
             let refusals = store.data().limiter.refusals();
             if refusals > store.data().refused.0 {

@@ -5,6 +5,7 @@
 //! that the guest can handle, except those that end the task: these are a [`Stop`].
 
 mod clocks;
+mod embedding;
 mod environment;
 mod io;
 mod random;
@@ -24,8 +25,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::bindings::omnimind::runtime::types::{BudgetExhausted, Error};
 use crate::limits::{Budget, Exhausted, Ledger};
+use crate::task::Capability;
 
 pub use clocks::VirtualClock;
+pub use embedding::Embeddings;
 pub use stdio::{LogSink, OutputSink, Stdio};
 pub use task_context::TaskContext;
 pub use tensor::Tensors;
@@ -60,6 +63,8 @@ pub struct HostCtx {
     pub task: TaskContext,
     /// What it computes with.
     pub tensors: Tensors,
+    /// What it embeds texts with.
+    pub embeddings: Embeddings,
     /// Real time, or in deterministic mode a clock that only sleeping advances.
     pub clock: Option<Arc<VirtualClock>>,
     random: random::Random,
@@ -81,13 +86,15 @@ impl HostCtx {
         stdio: Stdio,
         task: TaskContext,
         tensors: Tensors,
+        embeddings: Embeddings,
         clock: Option<Arc<VirtualClock>>,
     ) -> HostCtx {
         let mut table = ResourceTable::new();
         let handles = ledger.limits().get(Budget::Handles);
         table.set_max_capacity(usize::try_from(handles).unwrap_or(usize::MAX));
         let random = random::Random::new(clock.is_some());
-        HostCtx { ledger, table, stdio, task, tensors, clock, random, wasi: None, uncharged_calls: 0 }
+        let wasi = None;
+        HostCtx { ledger, table, stdio, task, tensors, embeddings, clock, random, wasi, uncharged_calls: 0 }
     }
 
     /// Notes that a host function was called. Every getter handed to a linker goes through here.
@@ -121,6 +128,19 @@ fn carry(ledger: &Ledger, bytes: u64) -> Result<(), Stop> {
     Ok(ledger.spend(Budget::HostCallBytes, bytes)?)
 }
 
+/// Refuses what the task was not granted: interpreters import whatever there is, for scripts that may need it.
+fn is_granted(granted: bool, capability: Capability) -> Result<(), Error> {
+    match granted {
+        true => Ok(()),
+        false => {
+            let (name, grants) = (capability.name(), capability.example());
+            Err(Error::AccessDenied(format!(
+                "the task was not granted {name}: submit it with \"grants\": {grants}"
+            )))
+        }
+    }
+}
+
 /// Refuses what a call brings back if the host has no room for it.
 fn has_room(ledger: &Ledger, bytes: u64) -> Result<(), Error> {
     let remaining = ledger.room_for_an_answer();
@@ -140,6 +160,7 @@ fn has_room(ledger: &Ledger, bytes: u64) -> Result<(), Error> {
 pub fn add_to_linker<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     task_context::add_to_linker(linker)?;
     tensor::add_to_linker(linker)?;
+    embedding::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
     environment::add_to_linker(linker)?;
     io::add_to_linker(linker)?;

@@ -16,6 +16,7 @@ use crate::backend::work::Workers;
 use crate::bindings::omnimind::runtime::tensor as wit;
 use crate::bindings::omnimind::runtime::types::Error;
 use crate::limits::{Budget, Ledger, MachineMemory};
+use crate::task::Capability;
 
 /// The interface, where two of its functions are added by hand.
 const INTERFACE: &str = "omnimind:runtime/tensor@0.1.0";
@@ -23,6 +24,8 @@ const INTERFACE: &str = "omnimind:runtime/tensor@0.1.0";
 /// What one task computes with.
 #[derive(Clone)]
 pub struct Tensors {
+    /// Whether it may.
+    pub granted: bool,
     /// Who computes.
     pub backend: Arc<dyn TensorBackend>,
     /// On which threads.
@@ -34,13 +37,15 @@ pub struct Tensors {
 struct TensorView<'a> {
     task: Task<'a>,
     table: &'a mut ResourceTable,
+    /// Whether the guest may see how the machine is.
+    sees_machine: bool,
 }
 
 /// Who computes, and who pays for it.
 #[derive(Clone, Copy)]
-struct Task<'a> {
-    tensors: &'a Tensors,
-    ledger: &'a Arc<Ledger>,
+pub(super) struct Task<'a> {
+    pub tensors: &'a Tensors,
+    pub ledger: &'a Arc<Ledger>,
 }
 
 struct HasTensors;
@@ -71,10 +76,14 @@ impl From<Invalid> for Error {
 
 impl Task<'_> {
     /// Sets aside what a tensor of that shape takes.
-    fn output(&self, shape: Shape, element: ElementType) -> Result<Output, Error> {
+    ///
+    /// Every tensor begins here, so whoever has one was granted it.
+    pub fn output(&self, shape: Shape, element: ElementType) -> Result<Output, Error> {
+        super::is_granted(self.tensors.granted, Capability::Tensor)?;
         let bytes = shape.bytes(element) as u64;
         let held = self.ledger.hold(Budget::TensorBytes, bytes)?;
         let taken = self.tensors.memory.hold(bytes).ok_or_else(|| {
+            self.ledger.refused_by_machine(bytes);
             Error::Unavailable(format!("the machine is short of memory: {bytes} bytes were refused"))
         })?;
         Ok(Output { shape, element, held: Arc::new(held.beside(taken)) })
@@ -249,8 +258,9 @@ impl wit::HostTensor for TensorView<'_> {
 impl wit::Host for TensorView<'_> {
     fn placement(&mut self) -> wasmtime::Result<(wit::Device, u64)> {
         let Task { tensors: Tensors { backend, memory, .. }, ledger } = self.task;
-        let of_device = backend.free_bytes().unwrap_or(u64::MAX).min(memory.left());
-        Ok((backend.device().into(), ledger.remaining(Budget::TensorBytes).min(of_device)))
+        let of_machine = || backend.free_bytes().unwrap_or(u64::MAX).min(memory.left());
+        let most = if self.sees_machine { of_machine() } else { u64::MAX };
+        Ok((backend.device().into(), ledger.remaining(Budget::TensorBytes).min(most)))
     }
 }
 
@@ -287,7 +297,8 @@ impl From<Device> for wit::Device {
 fn view<T: HostView>(t: &mut T) -> TensorView<'_> {
     let host = t.host().call();
     let task = Task { tensors: &host.tensors, ledger: &host.ledger };
-    TensorView { task, table: &mut host.table }
+    let sees_machine = host.clock.is_none();
+    TensorView { task, table: &mut host.table, sees_machine }
 }
 
 /// `write`, by hand: what is generated copies the guest's bytes once more on their way.
@@ -296,7 +307,7 @@ fn write<T: HostView>(
     (tensor, offset, data): (Resource<Tensor>, u64, WasmList<u8>),
 ) -> wasmtime::Result<Result<(), Error>> {
     let length = data.as_le_slice(&store).len();
-    let TensorView { task, table } = view(store.data_mut());
+    let TensorView { task, table, .. } = view(store.data_mut());
     super::carry(task.ledger, length as u64)?;
     let backend = task.tensors.backend.clone();
     let place = table.get_mut(&tensor)?;

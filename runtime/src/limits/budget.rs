@@ -46,6 +46,8 @@ pub enum Budget {
     TensorBytes,
     /// Floating-point operations of tensors.
     TensorFlops,
+    /// Tokens of texts that are embedded.
+    EmbedTokens,
 }
 
 /// What a mode gives when nothing was asked for, and the most that may be asked for.
@@ -59,7 +61,7 @@ pub struct Bounds {
 
 impl Budget {
     /// Every budget, in the order of docs/limits.md.
-    pub const ALL: [Budget; 17] = [
+    pub const ALL: [Budget; 18] = [
         Budget::Fuel,
         Budget::WallMs,
         Budget::MemoryBytes,
@@ -77,6 +79,7 @@ impl Budget {
         Budget::Handles,
         Budget::TensorBytes,
         Budget::TensorFlops,
+        Budget::EmbedTokens,
     ];
 
     /// Fuel charged for each host call, so that a loop around cheap calls pays for the host's work.
@@ -105,6 +108,7 @@ impl Budget {
             Budget::Handles => "handles",
             Budget::TensorBytes => "tensor_bytes",
             Budget::TensorFlops => "tensor_flops",
+            Budget::EmbedTokens => "embed_tokens",
         }
     }
 
@@ -128,6 +132,7 @@ impl Budget {
         match self {
             Budget::Fuel | Budget::TensorFlops => "operations",
             Budget::WallMs => "ms",
+            Budget::EmbedTokens => "tokens",
             _ if self.is_bytes() => "bytes",
             _ => "count",
         }
@@ -159,6 +164,7 @@ impl Budget {
             (Budget::TensorBytes, Mode::Prod) => (GIB, 8 * GIB),
             (Budget::TensorBytes, _) => (2 * GIB, 16 * GIB),
             (Budget::TensorFlops, _) => (10_000_000_000_000, 1_000_000_000_000_000),
+            (Budget::EmbedTokens, _) => (1_000_000, 100_000_000),
         };
         Bounds { default, max }
     }
@@ -178,7 +184,11 @@ impl Budget {
     pub fn ceiling(self) -> u64 {
         match self {
             // wasmtime counts fuel in a signed number.
-            Budget::Fuel | Budget::HostCalls | Budget::HostCallBytes | Budget::TensorFlops => i64::MAX as u64,
+            Budget::Fuel
+            | Budget::HostCalls
+            | Budget::HostCallBytes
+            | Budget::TensorFlops
+            | Budget::EmbedTokens => i64::MAX as u64,
             // No machine has more; what this one has is looked at besides.
             Budget::TensorBytes => 1 << 50,
             Budget::WallMs => 30 * 24 * 3600 * 1000,

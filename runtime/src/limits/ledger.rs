@@ -21,6 +21,8 @@ pub struct Ledger {
     used: PerBudget<AtomicU64>,
     /// The most that was held at one time.
     peaks: PerBudget<AtomicU64>,
+    /// Bytes that the machine refused, until somebody asks; 0 is none.
+    machine_refused: AtomicU64,
 }
 
 /// An amount that is spent for as long as this is there.
@@ -75,7 +77,7 @@ impl Ledger {
     /// An empty ledger under `limits`.
     pub fn new(limits: Limits) -> Ledger {
         let zeros = || PerBudget::new(|_| AtomicU64::new(0));
-        Ledger { limits, used: zeros(), peaks: zeros() }
+        Ledger { limits, used: zeros(), peaks: zeros(), machine_refused: AtomicU64::new(0) }
     }
 
     /// The limits this ledger counts against.
@@ -142,6 +144,20 @@ impl Ledger {
         let _ = self
             .counter(budget)
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(amount)));
+    }
+
+    /// Notes that a host call got no `bytes` because the machine has not so much left for all tasks together.
+    pub fn refused_by_machine(&self, bytes: u64) {
+        self.machine_refused.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What the machine refused since this was last asked.
+    pub fn take_refused_by_machine(&self) -> Option<u64> {
+        // The usual case costs a look and no write.
+        match self.machine_refused.load(Ordering::Relaxed) {
+            0 => None,
+            _ => Some(self.machine_refused.swap(0, Ordering::Relaxed)),
+        }
     }
 
     /// Writes a figure that something else counts (fuel, time, the limiter's peaks).

@@ -22,7 +22,7 @@ pub enum Refusal {
         /// The sum that would have been needed.
         asked: u64,
     },
-    /// A memory, by the machine, which has not so much left for all tasks together.
+    /// A memory or a tensor, by the machine, which has not so much left for all tasks together.
     #[error("the machine is short of memory: {asked} bytes were refused")]
     Machine {
         /// By how many bytes it was to grow.
@@ -84,11 +84,19 @@ impl Limiter {
                 Refusal::Limit { budget, asked: limit.saturating_sub(remaining).saturating_add(delta) }
             }
         };
+        self.refused(refusal).map(|()| false)
+    }
+
+    /// Remembers that something was refused.
+    ///
+    /// # Errors
+    /// It is the end of the task.
+    pub fn refused(&mut self, refusal: Refusal) -> Result<(), Refusal> {
         self.refusal = Some(refusal);
         self.refusals += 1;
         match refusal {
             Refusal::Machine { .. } if self.deterministic => Err(refusal),
-            _ => Ok(false),
+            _ => Ok(()),
         }
     }
 

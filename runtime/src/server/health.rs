@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Attestation;
 use super::trend::Trends;
+use crate::backend::embedding::Embedder;
 use crate::engine::{ENGINE_VERSION, TICK};
 use crate::guard::{Guard, Pressure};
 use crate::protection::{Disk, Level, Resource};
@@ -84,6 +85,7 @@ pub struct Health {
     guard: Arc<Guard>,
     data_dir: PathBuf,
     attestation: Arc<Attestation>,
+    embedder: Arc<Embedder>,
     last: Mutex<Report>,
     trends: Mutex<Trends>,
 }
@@ -96,11 +98,12 @@ impl Health {
         guard: Arc<Guard>,
         data_dir: PathBuf,
         attestation: Arc<Attestation>,
+        embedder: Arc<Embedder>,
     ) -> Health {
         let report = Report { overall: Overall::Healthy, checks: Vec::new(), timestamp: String::new() };
         let last = Mutex::new(report);
         let trends = Mutex::default();
-        let health = Health { store, scheduler, guard, data_dir, attestation, last, trends };
+        let health = Health { store, scheduler, guard, data_dir, attestation, embedder, last, trends };
         health.look().await;
         health
     }
@@ -125,6 +128,7 @@ impl Health {
             "end what takes the memory, or submit tasks with less limits.memory_bytes",
         ));
         report.checks.push(self.limits());
+        report.checks.push(self.embedding());
         report.overall = report.checks.iter().map(|check| check.status).max().unwrap_or(Overall::Healthy);
         report
     }
@@ -266,6 +270,21 @@ impl Health {
             false => Ok(()),
         };
         check("queue", begun, details, verdict)
+    }
+
+    /// What makes vectors of texts, and whether it is there.
+    fn embedding(&self) -> Check {
+        let begun = Instant::now();
+        let status = self.embedder.status();
+        let details = json!({
+            "provider": status.provider, "model": status.model, "dimensions": status.dimensions,
+            "loaded": status.dimensions.is_some(),
+        });
+        let verdict = match status.error {
+            Some(why) => Err((Overall::Degraded, why, "docs/embeddings.md; tasks that embed fail meanwhile")),
+            None => Ok(()),
+        };
+        check("embedding", begun, details, verdict)
     }
 
     /// Whether the limits are proven, where other people's tasks depend on them.

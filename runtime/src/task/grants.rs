@@ -94,7 +94,7 @@ impl Capability {
 
     /// Whether this runtime has it.
     pub fn is_offered(self) -> bool {
-        matches!(self, Capability::Tensor)
+        matches!(self, Capability::Tensor | Capability::Embedding)
     }
 
     /// The name in JSON, which is its key in `grants`.

@@ -304,6 +304,8 @@ impl Workers for Timed {
         }
         Ok(())
     }
+
+    fn charge(&self, _: std::time::Duration) {}
 }
 
 #[test]

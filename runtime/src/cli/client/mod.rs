@@ -16,14 +16,14 @@ pub mod log_level;
 mod logs;
 mod own_server;
 mod patience;
-mod progress;
+pub mod progress;
 mod show;
 pub mod sign_in;
 mod submit;
 pub mod table;
 pub mod task;
 pub mod token;
-mod trust;
+pub mod trust;
 mod wait;
 
 use super::{Exit, Failed};
@@ -62,7 +62,7 @@ Exit codes:
 use after_help;
 
 /// Runs a command's requests, on one thread.
-fn block_on(work: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit, Failed> {
+pub fn block_on(work: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit, Failed> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

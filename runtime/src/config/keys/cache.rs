@@ -13,7 +13,7 @@ pub(super) fn keys() -> Vec<Key> {
             "cache.enabled",
             Kind::Bool,
             "true",
-            "Whether answers are kept that are asked for again: today the list of GET /tasks",
+            "Whether what is asked for again is kept: the list of GET /tasks, and vectors of texts",
             |c, v| c.cache.enabled = v.truth(),
         )
         .also("OMNIMIND_ENABLE_CACHE"),

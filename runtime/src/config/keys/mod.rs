@@ -1,6 +1,7 @@
 //! The table of keys: each once, with all that is to be said of it.
 
 mod cache;
+mod embedding;
 mod environment;
 mod limits;
 mod logging;
@@ -150,6 +151,7 @@ pub fn keys() -> &'static [Key] {
             cache::keys(),
             metrics::keys(),
             performance::keys(),
+            embedding::keys(),
             environment::keys(),
         ];
         groups.into_iter().flatten().collect()

@@ -192,3 +192,45 @@ fn a_tenant_with_many_guests_computes_no_more_than_one_with_few() {
     drop(guests);
     assert!(slots.state().contention.is_empty());
 }
+
+#[test]
+fn a_task_that_many_compute_for_gets_no_more_than_one_with_a_guest_alone() {
+    let slots = Slots::new(1);
+    let tenant = |name: &str| Tenant { name: name.into(), share: 100 };
+    let part = |name| slots.turns_of_part(Priority::Medium, tenant(name), 8);
+    let guest = |name| slots.turns(Priority::Medium, tenant(name));
+    let mut guests: Vec<Turns> = (0..8).map(|_| part("a")).collect();
+    guests.extend((0..3).map(|_| guest("a")));
+    let had = shared_out(&slots, &mut guests, 1000);
+    let parts: usize = had[..8].iter().sum();
+    assert!((200..=300).contains(&parts) && had[8..].iter().all(|had| (200..=300).contains(had)), "{had:?}");
+    assert!(had[..8].iter().all(|had| (15..=50).contains(had)), "{had:?}");
+    // Beside another tenant they are still one of its guests.
+    guests.push(guest("b"));
+    let had = shared_out(&slots, &mut guests, 2000);
+    let parts: usize = had[..8].iter().sum();
+    assert!((900..=1100).contains(&had[11]) && (200..=300).contains(&parts), "{had:?}");
+    drop(guests);
+    assert!(slots.state().contention.is_empty());
+}
+
+#[test]
+fn work_of_many_tasks_takes_what_is_free_and_nobody_waits_for() {
+    let slots = Slots::new(3);
+    let [mut a, mut b] = [0; 2].map(|_| turns(&slots, Priority::Medium));
+    assert!(poll(&mut a));
+    assert_eq!([slots.take_free(1), slots.take_free(5), slots.take_free(1)], [1, 1, 0]);
+    assert!(!poll(&mut b));
+    slots.give_back(2, Duration::ZERO);
+    assert!(poll(&mut b), "one went to who waited");
+    let mut c = turns(&slots, Priority::Medium);
+    assert!(poll(&mut c), "and one was free");
+    c.end();
+    // Under a cap its time is charged, and what cannot be paid for is not taken.
+    slots.set_cap(Some(50.0));
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(slots.take_free(1), 1);
+    slots.give_back(1, Duration::from_secs(1000));
+    assert_eq!(slots.take_free(1), 0);
+    assert!(!poll(&mut c));
+}

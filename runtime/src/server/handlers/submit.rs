@@ -194,6 +194,7 @@ struct Found {
     /// As it was named.
     name: String,
     digest: Digest,
+    /// What it cannot do without.
     capabilities: Vec<Capability>,
     /// What is to be kept of it once the submission is known to be good: its name, and its bytes.
     keep: Option<(Option<String>, Arc<[u8]>)>,
@@ -203,7 +204,7 @@ async fn find(app: &App, caller: &Caller, task: &TaskJson, sent: Option<Sent>) -
     let named = |name: String| {
         let (digest, about) =
             app.components.resolve(caller.tenant(), &name).ok_or_else(|| no_component(caller, &name))?;
-        Ok(Found { name, digest, capabilities: about.capabilities.clone(), keep: None })
+        Ok(Found { name, digest, capabilities: about.needed(), keep: None })
     };
     let Some((digest, bytes)) = sent else {
         if let Some(name) = &task.component {

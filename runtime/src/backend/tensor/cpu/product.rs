@@ -59,11 +59,7 @@ pub(super) async fn product<T: Factor>(
     let internal = |Invalid(why)| Error::Internal(why);
     let (matrices, rows, inner) = left.shape.matrices().map_err(internal)?;
     let (_, _, columns) = right.shape.matrices().map_err(internal)?;
-    // Bands of about the same size.
-    let tall = rows.div_ceil(rows.div_ceil(ROWS.min(block)));
-    let wide = columns.min(COLUMNS).min(block);
-    let most = T::Blocks::ELEMENTS / wide.max(tall);
-    let deep = (MULTIPLICATIONS / (tall * wide)).min(most).min(inner).min(block).max(1);
+    let (tall, wide, deep) = sizes((rows, inner, columns), T::Blocks::ELEMENTS, block);
     // Small matrices: many in a band.
     let many = MANY / rows.saturating_mul(inner).saturating_mul(columns) * rows;
     // Each matrix costs something, however small it is.
@@ -71,6 +67,19 @@ pub(super) async fn product<T: Factor>(
     let kernel =
         Product::<T::Blocks> { left, right, rows, inner, columns, tall, wide, deep, blocks: PhantomData };
     bands.make(matrices * rows, tall.max(many), kernel).await
+}
+
+/// Rows, columns and terms of a block at most; `elements` is how many of a factor may be in it.
+fn sizes(
+    (rows, inner, columns): (usize, usize, usize),
+    elements: usize,
+    block: usize,
+) -> (usize, usize, usize) {
+    // Bands of about the same size.
+    let tall = rows.div_ceil(rows.div_ceil(ROWS.min(block)));
+    let wide = columns.min(COLUMNS).min(block);
+    let most = elements / wide.max(tall);
+    (tall, wide, (MULTIPLICATIONS / (tall * wide)).min(most).min(inner).min(block).max(1))
 }
 
 /// A product whose factors hold all there is to know.
@@ -237,5 +246,35 @@ fn widen<T: Element>(
     wide.reserve(rows.len() * columns.len());
     for row in matrix.chunks_exact(width).skip(rows.start).take(rows.len()) {
         wide.extend(row.get(columns.clone()).unwrap_or_default().iter().map(|element| element.to_f32()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_small_whatever_the_shape_is() {
+        let sizes_of = [1, 2, 15, 255, 256, 257, 4095, 4097, 65_535, 1 << 20, (1 << 31) - 1];
+        let all = |of: fn(usize, usize, usize)| {
+            for rows in sizes_of {
+                for inner in sizes_of {
+                    sizes_of.iter().for_each(|columns| of(rows, inner, *columns));
+                }
+            }
+        };
+        all(|rows, inner, columns| {
+            for elements in [Direct::<f32>::ELEMENTS, Widened::<f16>::ELEMENTS] {
+                for block in [1, 8, 5000, usize::MAX] {
+                    let (tall, wide, deep) = sizes((rows, inner, columns), elements, block);
+                    let shape = format!("{rows} x {inner} x {columns}: {tall} x {deep} x {wide}");
+                    assert!(tall <= rows && deep <= inner && wide <= columns, "{shape}");
+                    assert!(tall.max(deep).max(wide) <= block, "{shape}");
+                    // What a thread holds of halves while it widens them: 12 MiB.
+                    assert!(tall * deep <= elements && deep * wide <= elements, "{shape}");
+                    assert!(tall * wide <= 1 << 20 && tall * wide * deep <= MULTIPLICATIONS, "{shape}");
+                }
+            }
+        });
     }
 }

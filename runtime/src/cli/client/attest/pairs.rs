@@ -256,6 +256,10 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
     let size = products * PRODUCT;
     pairs.push(new(TensorFlops, guest!("tensor-products"), Told, size, units(products + 1), units(products)));
 
+    // However few tokens a text has, so many end the attack; none has more than ten.
+    let tokens = at(EmbedTokens, 1000);
+    pairs.push(new(EmbedTokens, guest!("embed-tokens"), Told, tokens, ENDLESS, units(tokens / 10)));
+
     let count = at(Handles, 100);
     let pair = new(Handles, guest!("handles"), Stopped(HandleLimit), count, units(count + 1), units(count));
     pairs.push(pair.not_counted(format!("{} handles", count + 1)));

@@ -1,0 +1,50 @@
+;; Attacks: the tokenizer: a text without end.
+;; Input: a text of N bytes, all of them `a`; empty = 16 million.
+;; When the host says no: returns the error `budget-exhausted`, or `refused` if the host's error was another
+;;   one.
+;; Must happen: empty, and of more tokens than the model takes, `guest_error` with the text `refused`; more than one
+;;   call may carry, `hostcall_limit`; else returns its input.
+(component
+  (import "omnimind:runtime/types@0.1.0" (instance $types
+    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
+    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
+    (type $e (variant
+      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
+      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
+      (case "cancelled") (case "unsupported" string) (case "internal" string)))
+    (export "error" (type (eq $e)))))
+  (alias export $types "error" (type $error))
+  (import "omnimind:runtime/embedding@0.1.0" (instance $embedding
+    (export "error" (type $e (eq $error)))
+    (type $v (record (field "dimensions" u32) (field "data" (list f32))))
+    (export "vectors" (type $vectors (eq $v)))
+    (export "embed" (func (param "texts" (list string)) (result (result $vectors (error $e)))))))
+  ;; include skeleton
+  (core func $embed (canon lower (func $embedding "embed") (memory $skeleton "memory") (realloc (func $skeleton "realloc"))))
+  (core module $attack
+    (import "skeleton" "memory" (memory 1))
+    (import "skeleton" "free" (global $free (mut i64)))
+    (import "skeleton" "alloc" (func $alloc (param i64) (result i32)))
+    (import "skeleton" "number" (func $number (param i32 i32) (result i64)))
+    (import "skeleton" "answer" (func $answer (param i32 i32 i32) (result i32)))
+    (import "host" "embed" (func $embed (param i32 i32 i32)))
+    (data (i32.const 136) "budget-exhaustedrefused")
+    ;; What the error at 72 of a refusal at 64 is called: 3 is budget-exhausted.
+    (func $refused (result i32)
+      (if (i32.eq (i32.load8_u (i32.const 72)) (i32.const 3)) (then
+        (return (call $answer (i32.const 1) (i32.const 136) (i32.const 16)))))
+      (call $answer (i32.const 1) (i32.const 152) (i32.const 7)))
+    (func $run (export "run") (param $at i32) (param $len i32) (result i32) (local $n i64)
+      (local.set $n (call $number (local.get $at) (local.get $len)))
+      (if (i64.lt_s (local.get $n) (i64.const 0)) (then (local.set $n (i64.const 16000000))))
+      (i32.store (i32.const 128) (call $alloc (local.get $n)))
+      (i32.store (i32.const 132) (i32.wrap_i64 (local.get $n)))
+      (memory.fill (i32.load (i32.const 128)) (i32.const 97) (i32.load (i32.const 132)))
+      (call $embed (i32.const 128) (i32.const 1) (i32.const 64))
+      (if (i32.load8_u (i32.const 64)) (then (return (call $refused))))
+      (call $answer (i32.const 0) (local.get $at) (local.get $len))))
+  (core instance $attack (instantiate $attack (with "skeleton" (instance $skeleton))
+    (with "host" (instance (export "embed" (func $embed))))))
+  (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
+    (canon lift (core func $attack "run") (memory $skeleton "memory") (realloc (func $skeleton "realloc"))))
+)

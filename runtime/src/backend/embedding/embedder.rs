@@ -1,0 +1,293 @@
+//! What all tasks embed with: one backend, chosen once and loaded at the first use.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+
+use super::batcher::{Batcher, Coming};
+use super::cache::{self, Key};
+use super::{
+    Choice, Embedded, EmbeddingBackend, Encoded, Error, Hashing, Local, Model, Server, Settings, Vectors,
+};
+use crate::backend::work::{ComputeSlots, Inline, Share, Workers};
+
+/// Texts that are so short together are made ready at once: some hundred microseconds.
+const SHORT_BYTES: usize = 8 << 10;
+
+/// How long a piece of counting tokens goes on.
+const PIECE: Duration = Duration::from_millis(2);
+
+/// How long after a failure loading is not tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Time between two looks at whether the backend is there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// One backend, for all tasks.
+pub struct Embedder {
+    settings: Settings,
+    /// Ollama, or why it cannot be asked.
+    server: Result<Server, Error>,
+    choice: OnceCell<Choice>,
+    ready: OnceCell<Arc<Ready>>,
+    last_failure: Mutex<Option<(Instant, Error)>>,
+    status: Mutex<Status>,
+    vectors: Arc<Vectors>,
+}
+
+/// A backend that is loaded.
+pub struct Ready {
+    /// What it is.
+    pub model: Model,
+    backend: Arc<dyn EmbeddingBackend>,
+    batcher: Batcher,
+}
+
+/// How it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The backend, once it is chosen.
+    pub provider: Option<&'static str>,
+    /// The model's name: the loaded one's, else the configured one's.
+    pub model: String,
+    /// Numbers of a vector, once it is loaded.
+    pub dimensions: Option<usize>,
+    /// Why there are no vectors, if that is so.
+    pub error: Option<String>,
+}
+
+impl Embedder {
+    /// What `settings` say; `io` is where requests to Ollama are made, if there is such a place.
+    pub fn new(settings: Settings, io: Option<Handle>) -> Embedder {
+        let server = match io {
+            Some(io) => Server::new(&settings.base_url, io),
+            None => Err(Error::Unavailable("there is no network here".to_owned())),
+        };
+        let vectors = Arc::new(Vectors::new(settings.cache_size, settings.cache_ttl));
+        let status = Status { model: settings.model.clone(), ..Status::default() };
+        Embedder {
+            settings,
+            server,
+            choice: OnceCell::new(),
+            ready: OnceCell::new(),
+            last_failure: Mutex::default(),
+            status: Mutex::new(status),
+            vectors,
+        }
+    }
+
+    /// The vectors that it keeps.
+    pub fn cache(&self) -> Arc<Vectors> {
+        self.vectors.clone()
+    }
+
+    /// How it was when somebody last looked.
+    pub fn status(&self) -> Status {
+        lock(&self.status).clone()
+    }
+
+    /// Looks again and again whether the backend is there, until the future is dropped.
+    pub async fn watch(&self) {
+        loop {
+            self.look().await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Looks whether the backend is there; loads nothing.
+    pub async fn look(&self) {
+        let choice = self.choice().await;
+        let there = match choice {
+            Choice::Hashing => Ok(()),
+            Choice::Local => match self.settings.missing_file() {
+                Some(_) if self.ready.get().is_none() => Err(self.no_files()),
+                _ => match &*lock(&self.last_failure) {
+                    Some((_, error)) => Err(error.clone()),
+                    None => Ok(()),
+                },
+            },
+            Choice::Ollama => match &self.server {
+                Ok(server) => self.settings.ask(server).await.map(|_| ()),
+                Err(error) => Err(error.clone()),
+            },
+        };
+        let ready = self.ready.get().map(|ready| &ready.model);
+        *lock(&self.status) = Status {
+            provider: Some(choice.name()),
+            model: match (ready, choice) {
+                (Some(model), _) => model.name.clone(),
+                (None, Choice::Hashing) => Hashing.describe().name,
+                (None, _) => self.settings.model.clone(),
+            },
+            dimensions: ready.map(|model| model.dimensions),
+            error: there.err().map(|error| error.to_string()),
+        };
+    }
+
+    async fn choice(&self) -> Choice {
+        let choose = async {
+            let choice = self.settings.choose(self.server.as_ref()).await;
+            let (configured, model) = (self.settings.provider, &self.settings.model);
+            tracing::info!(provider = choice.name(), ?configured, model, "embeddings: the backend is chosen");
+            choice
+        };
+        *self.choice.get_or_init(|| choose).await
+    }
+
+    /// The backend, which is loaded now if it is not: to compute on up to `threads` threads.
+    ///
+    /// # Errors
+    /// There is no model, or it cannot be used.
+    pub async fn ready(self: &Arc<Embedder>, threads: usize) -> Result<Arc<Ready>, Error> {
+        if let Some(ready) = self.ready.get() {
+            return Ok(ready.clone());
+        }
+        let embedder = self.clone();
+        // Whoever asked may end: the loading goes on, so that it is done once.
+        let loading = tokio::spawn(async move {
+            let ready = embedder.ready.get_or_try_init(|| embedder.load(threads)).await.cloned();
+            embedder.look().await;
+            ready
+        });
+        loading.await.map_err(|error| Error::Internal(format!("loading the model: {error}")))?
+    }
+
+    async fn load(&self, threads: usize) -> Result<Arc<Ready>, Error> {
+        if let Some((since, error)) = &*lock(&self.last_failure)
+            && since.elapsed() < RETRY_AFTER
+        {
+            return Err(error.clone());
+        }
+        let loaded = self.open(threads).await;
+        *lock(&self.last_failure) = loaded.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        let backend = loaded?;
+        let model = backend.describe();
+        tracing::info!(
+            model = model.name,
+            dimensions = model.dimensions,
+            max_tokens = model.max_tokens,
+            "embeddings: ready"
+        );
+        let batcher = Batcher::new(backend.clone(), self.settings.batch);
+        Ok(Arc::new(Ready { model, backend, batcher }))
+    }
+
+    async fn open(&self, threads: usize) -> Result<Arc<dyn EmbeddingBackend>, Error> {
+        match self.choice().await {
+            Choice::Hashing => Ok(Arc::new(Hashing)),
+            Choice::Ollama => match &self.server {
+                Ok(server) => Ok(Arc::new(self.settings.ask(server).await?)),
+                Err(error) => Err(error.clone()),
+            },
+            Choice::Local if self.settings.missing_file().is_some() => Err(self.no_files()),
+            Choice::Local => {
+                let Settings { folder, model, .. } = self.settings.clone();
+                let begun = Instant::now();
+                let loading = tokio::task::spawn_blocking(move || Local::load(&folder, &model, threads));
+                let local = match loading.await {
+                    Ok(Ok(local)) => local,
+                    Ok(Err(error)) => {
+                        // Guests are not told of paths.
+                        tracing::error!(%error, "embeddings: the model cannot be loaded");
+                        let text = "the embedding model cannot be loaded: the runtime's log says why";
+                        return Err(Error::Unavailable(text.to_owned()));
+                    }
+                    Err(error) => return Err(Error::Internal(format!("loading the model: {error}"))),
+                };
+                let (bytes, ms) = (local.bytes(), begun.elapsed().as_millis());
+                tracing::info!(bytes, ms, threads, "embeddings: the model is in memory");
+                Ok(Arc::new(local))
+            }
+        }
+    }
+
+    fn no_files(&self) -> Error {
+        let model = &self.settings.model;
+        Error::Unavailable(format!(
+            "the embedding model is not installed: `omnimind model pull {model}`, or set embedding.path"
+        ))
+    }
+
+    /// What a text of a tenant is kept by.
+    pub fn key(&self, tenant: &str, model: &Model, text: &str) -> Key {
+        cache::key(tenant, &model.name, text)
+    }
+}
+
+impl Ready {
+    /// Says that texts are on their way.
+    pub fn coming(&self) -> Coming {
+        self.batcher.coming()
+    }
+
+    /// Makes texts ready, in turns with all guests. The number beside each is what errors call it.
+    ///
+    /// # Errors
+    /// One of them breaks a rule; or the task has ended.
+    pub async fn encode(
+        &self,
+        texts: Vec<(usize, String)>,
+        workers: &dyn Workers,
+    ) -> Result<Vec<Encoded>, Error> {
+        let bytes: usize = texts.iter().map(|(_, text)| text.len()).sum();
+        let done = Arc::new(Mutex::new(Ok(Vec::with_capacity(texts.len()))));
+        let (backend, rest) = (self.backend.clone(), texts.into_iter());
+        let share = vec![Box::new(Counting { backend, rest, done: done.clone() }) as Box<dyn Share>];
+        match bytes <= SHORT_BYTES {
+            true => Inline.work(share).await?,
+            false => workers.work(share).await?,
+        }
+        std::mem::replace(&mut *lock(&done), Ok(Vec::new()))
+    }
+
+    /// The vectors of texts, together with those of others.
+    ///
+    /// # Errors
+    /// Whatever can be wrong.
+    pub async fn embed(
+        &self,
+        texts: Vec<Encoded>,
+        slots: Arc<dyn ComputeSlots>,
+        coming: Coming,
+    ) -> Result<Vec<Embedded>, Error> {
+        self.batcher.embed(texts, slots, coming).await
+    }
+}
+
+/// Texts whose tokens are to be counted.
+struct Counting {
+    backend: Arc<dyn EmbeddingBackend>,
+    rest: std::vec::IntoIter<(usize, String)>,
+    done: Arc<Mutex<Result<Vec<Encoded>, Error>>>,
+}
+
+impl Share for Counting {
+    fn piece(&mut self) -> bool {
+        let begun = Instant::now();
+        let mut done = lock(&self.done);
+        let Ok(encoded) = &mut *done else { return false };
+        for (number, text) in self.rest.by_ref() {
+            match self.backend.encode(&text) {
+                Ok(text) => encoded.push(text),
+                Err(Error::Invalid(rule)) => {
+                    *done = Err(Error::Invalid(format!("text {number}: {rule}")));
+                    return false;
+                }
+                Err(error) => {
+                    *done = Err(error);
+                    return false;
+                }
+            }
+            if begun.elapsed() >= PIECE {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
