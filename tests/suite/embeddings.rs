@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -350,6 +351,35 @@ fn what_is_configured_and_not_there_is_degraded_and_not_replaced() {
         assert!(done["failure"]["message"].as_str().expect("why").contains(says), "{done}");
         assert_eq!(server.get("/api/v1/health/").status, 200);
     }
+}
+
+#[test]
+fn an_ollama_that_answers_and_makes_no_vectors_shows_in_health() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let web = ollama("all-minilm", 8, 100, move |_| {
+        assert!(!is_broken.load(Ordering::Relaxed), "an accident, as it was told to");
+    });
+    let (server, check) = serve(&[("EMBEDDING__PROVIDER", "ollama"), ("MODEL__BASE_URL", &web.url())]);
+    assert_eq!(check["status"], "healthy", "{check}");
+    let health = || server.get("/api/v1/health/embedding").json();
+    let failed = duplicates(&server);
+    assert!(failed["failure"]["message"].to_string().contains("does not answer"), "{failed}");
+    let check = health();
+    assert!(check["status"] == "degraded" && check["error"].to_string().contains("not answer"), "{check}");
+    broken.store(false, Ordering::Relaxed);
+    assert!(duplicates(&server)["failure"].is_null());
+    assert_eq!(health()["status"], "healthy");
+}
+
+#[test]
+fn what_ollama_computed_is_charged_though_it_refused_another_text() {
+    let web = ollama("all-minilm", 8, 5, |_| {});
+    let (server, _) = serve(&[("EMBEDDING__PROVIDER", "ollama"), ("MODEL__BASE_URL", &web.url())]);
+    let text = "one two three four\none two three\none two three four five six\n";
+    let done = server.run(&json!({"component": server.push("near-duplicates"), "input": {"text": text}}));
+    assert!(done["failure"]["message"].as_str().expect("why").contains("more tokens than the 5"), "{done}");
+    assert_eq!(done["receipt"]["used"]["embed_tokens"], 7, "{done}");
 }
 
 #[test]

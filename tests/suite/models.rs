@@ -231,6 +231,24 @@ fn what_was_begun_of_another_version_is_begun_anew() {
 }
 
 #[test]
+fn an_error_that_comes_late_is_not_taken_for_the_file() {
+    let (model, data_dir) = (Model::new(), scratch("pull"));
+    let part = data_dir.join("models/me/mine.partial/config.json.part");
+    fs::create_dir_all(part.parent().expect("a folder")).expect("a folder");
+    fs::write(&part, &model.bytes("config.json")[..10]).expect("a file");
+    // It goes on with a part that has no sum, and has an accident when it is asked for the whole.
+    let web = model.serve(|request, reply| {
+        match request.path.ends_with("/config.json") && !request.headers.contains_key("range") {
+            true => Reply::new(500, "{}"),
+            false => reply,
+        }
+    });
+    let (code, stderr) = said(&pull(&data_dir, &web, &[]));
+    assert!(code == Some(6) && stderr.contains("the server answers 500"), "{code:?}, {stderr}");
+    assert!(!data_dir.join("models/me/mine.partial/config.json").exists());
+}
+
+#[test]
 fn a_wrong_sum_leaves_no_model() {
     let (model, data_dir) = (Model::new(), scratch("pull"));
     let web = model.serve(|request, reply| match reply.status {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, Metadata};
 use crate::layout::Layout;
-use crate::{contract, guests, test};
+use crate::{contract, fuzz, guests, test};
 
 enum Outcome {
     Passed,
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     ("prebuilt guests", prebuilt),
     ("guests in all languages", toolchains),
     ("benches run", benches),
+    ("fuzz", fuzzing),
     ("contract", contract),
     (LAST, tests),
 ];
@@ -103,6 +104,11 @@ fn contract(layout: &Layout, _: &Args) -> Result<Outcome> {
         return Ok(Skipped("../shared/tools/contract/contract.py is not beside this checkout"));
     };
     contract::run(layout, &checker).map(|()| Passed)
+}
+
+/// A few seconds of each target: that they run, and find nothing at once.
+fn fuzzing(layout: &Layout, _: &Args) -> Result<Outcome> {
+    fuzz::smoke(layout).map(|()| Passed)
 }
 
 fn benches(layout: &Layout, _: &Args) -> Result<Outcome> {

@@ -6,6 +6,7 @@ mod cargo;
 mod ci;
 mod contract;
 mod dist;
+mod fuzz;
 mod guests;
 mod languages;
 mod layout;
@@ -36,11 +37,16 @@ enum Command {
     Dist,
     /// Gets what the benches compare with into <target dir>/peers
     Peers(peers::Args),
+    /// Fuzzes what reads bytes of strangers; inputs and faults are kept in <target dir>/fuzz
+    Fuzz(fuzz::Args),
     /// What a change must pass: format, lints, prebuilt guests, a smoke run of the benches, tests
     Ci(ci::Args),
 }
 
 fn main() -> ExitCode {
+    if let Some(exit) = fuzz::is_rustc() {
+        return exit;
+    }
     match run(&Command::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // Not `main`'s own way of printing an error: with RUST_BACKTRACE it buries the text.
@@ -57,6 +63,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Guests(args) => guests::run(&layout, args).map(|_| ()),
         Command::Test(args) => test::run(&layout, args),
         Command::Dist => dist::run(&layout),
+        Command::Fuzz(args) => fuzz::run(&layout, args),
         Command::Peers(args) => peers::run(&layout, args),
         Command::Ci(args) => ci::run(&layout, args),
     }

@@ -112,13 +112,13 @@ impl Caller<'_> {
             let encoded = ready.encode(missing, &**workers).await?;
             let tokens = encoded.iter().fold(0_u64, |sum, text| sum.saturating_add(text.tokens));
             let reserved = self.task.ledger.reserve(Budget::EmbedTokens, tokens)?;
-            let made = ready.embed(encoded, slots.clone(), coming).await?;
-            reserved.settle(made.iter().fold(0_u64, |sum, made| sum.saturating_add(made.tokens)));
-            workers.charge(made.iter().map(|made| made.cpu).sum());
-            for ((at, key), made) in places.into_iter().zip(keys).zip(made) {
-                cache.keep(key, made.vector.clone());
+            let made = ready.embed(encoded, slots.clone(), coming).await;
+            reserved.settle(made.tokens);
+            workers.charge(made.cpu);
+            for ((at, key), vector) in places.into_iter().zip(keys).zip(made.vectors?) {
+                cache.keep(key, vector.clone());
                 if let Some(place) = vectors.get_mut(at) {
-                    *place = Some(made.vector);
+                    *place = Some(vector);
                 }
             }
         }
@@ -152,6 +152,9 @@ impl Caller<'_> {
         check(&texts)?;
         let ready = self.ready().await?;
         let sizes = [texts.len(), ready.model.dimensions].map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+        // As they are made or kept; the tensor is counted apart.
+        let room = texts.len() * ready.model.dimensions * size_of::<f32>();
+        super::has_room(self.task.ledger, room as u64)?;
         let output = self.task.output(Shape::new(sizes.to_vec())?, ElementType::Float32)?;
         let vectors = self.vectors(&ready, texts).await?;
         let mut bytes = Vec::with_capacity(vectors.len() * ready.model.dimensions * size_of::<f32>());

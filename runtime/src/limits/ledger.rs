@@ -174,12 +174,9 @@ impl Reservation<'_> {
     /// Keeps `actual` of what was reserved and gives the rest back. What a call cost above its
     /// reservation is charged too: the work is done, and the next reservation will be refused.
     pub fn settle(self, actual: u64) {
-        let counter = self.ledger.counter(self.budget);
-        if actual <= self.amount {
-            self.ledger.release(self.budget, self.amount - actual);
-        } else {
-            counter.fetch_add(actual - self.amount, Ordering::Relaxed);
-        }
+        let (counter, reserved) = (self.ledger.counter(self.budget), self.amount);
+        let settled = |used: u64| used.saturating_sub(reserved).saturating_add(actual);
+        counter.update(Ordering::Relaxed, Ordering::Relaxed, settled);
         std::mem::forget(self);
     }
 
@@ -241,5 +238,15 @@ mod tests {
         assert_eq!(ledger.used(Budget::HostCalls), 120);
         assert!(ledger.spend(Budget::HostCalls, 1).is_err());
         assert_eq!(ledger.remaining(Budget::HostCalls), 0);
+    }
+
+    #[test]
+    fn whatever_a_service_says_that_a_call_cost_the_count_never_begins_again() {
+        let ledger = ledger(100);
+        let [first, second] = [10, 10].map(|amount| ledger.reserve(Budget::HostCalls, amount).unwrap());
+        first.settle(u64::MAX);
+        second.settle(u64::MAX);
+        assert_eq!(ledger.used(Budget::HostCalls), u64::MAX);
+        assert!(ledger.spend(Budget::HostCalls, 1).is_err());
     }
 }

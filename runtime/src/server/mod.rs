@@ -17,6 +17,8 @@ mod etag;
 mod feed;
 mod figures;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gate;
 mod handlers;
 mod health;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{Embedded, EmbeddingBackend, Encoded, Error};
+use super::{Embedded, EmbeddingBackend, Encoded, Error, Vector};
 use crate::backend::work::ComputeSlots;
 
 /// How long a batch that is not full waits for calls that are on their way.
@@ -24,6 +24,8 @@ struct Shared {
     backend: Arc<dyn EmbeddingBackend>,
     /// Texts of a batch.
     most: usize,
+    /// And their tokens, unless one text has more.
+    most_tokens: u64,
     state: Mutex<State>,
     /// A call has come, or is not to come any more.
     changed: Notify,
@@ -48,9 +50,23 @@ struct Call {
 struct Work {
     /// Texts that are in no batch yet, and where their vectors belong.
     todo: VecDeque<(usize, Encoded)>,
-    made: Vec<Option<Embedded>>,
+    made: Vec<Option<Vector>>,
     left: usize,
-    tell: Option<oneshot::Sender<Result<Vec<Embedded>, Error>>>,
+    tokens: u64,
+    cpu: Duration,
+    error: Option<Error>,
+    tell: Option<oneshot::Sender<Outcome>>,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// All vectors in order, or what is wrong with one text.
+    pub vectors: Result<Vec<Vector>, Error>,
+    /// Tokens of the vectors that were made, also where others were not.
+    pub tokens: u64,
+    /// CPU time that it took here.
+    pub cpu: Duration,
 }
 
 /// A call that will have texts, soon.
@@ -87,26 +103,35 @@ impl Call {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a vector in its place; the first error ends the call.
+    /// Puts a vector in its place.
     fn put(&self, place: usize, made: Result<Embedded, Error>) {
         let mut work = self.work();
-        let result = match made {
-            Ok(made) => {
+        match made {
+            Ok(Embedded { vector, tokens, cpu }) => {
                 work.left -= 1;
+                work.tokens = work.tokens.saturating_add(tokens);
+                work.cpu += cpu;
                 if let Some(place) = work.made.get_mut(place) {
-                    *place = Some(made);
+                    *place = Some(vector);
                 }
-                if work.left > 0 {
-                    return;
-                }
-                let all: Option<Vec<Embedded>> = std::mem::take(&mut work.made).into_iter().collect();
-                all.ok_or_else(|| Error::Internal("a vector is missing".to_owned()))
             }
-            Err(error) => Err(error),
-        };
-        if let Some(tell) = work.tell.take() {
-            let _ = tell.send(result);
+            Err(error) => _ = work.error.get_or_insert(error),
         }
+    }
+
+    /// After a batch: ends the call if all is made, or if something could not be.
+    fn end_if_done(&self) {
+        let mut work = self.work();
+        if work.left > 0 && work.error.is_none() {
+            return;
+        }
+        let Some(tell) = work.tell.take() else { return };
+        let all: Option<Vec<Vector>> = std::mem::take(&mut work.made).into_iter().collect();
+        let vectors = match work.error.take() {
+            Some(error) => Err(error),
+            None => all.ok_or_else(|| Error::Internal("a vector is missing".to_owned())),
+        };
+        let _ = tell.send(Outcome { vectors, tokens: work.tokens, cpu: work.cpu });
         self.gone.store(true, Ordering::Relaxed);
     }
 }
@@ -115,7 +140,8 @@ impl Batcher {
     /// Batches of `most` texts for `backend`.
     pub fn new(backend: Arc<dyn EmbeddingBackend>, most: usize) -> Batcher {
         let (state, changed) = (Mutex::default(), Notify::new());
-        Batcher(Arc::new(Shared { backend, most: most.max(1), state, changed }))
+        let (most, most_tokens) = (most.max(1), backend.batch_tokens());
+        Batcher(Arc::new(Shared { backend, most, most_tokens, state, changed }))
     }
 
     /// Says that a call is on its way: a batch that has room waits a little for it.
@@ -130,13 +156,16 @@ impl Batcher {
         texts: Vec<Encoded>,
         slots: Arc<dyn ComputeSlots>,
         coming: Coming,
-    ) -> Result<Vec<Embedded>, Error> {
+    ) -> Outcome {
         let (tell, told) = oneshot::channel();
         let count = texts.len();
         let work = Work {
             todo: texts.into_iter().enumerate().collect(),
             made: vec![None; count],
             left: count,
+            tokens: 0,
+            cpu: Duration::ZERO,
+            error: None,
             tell: Some(tell),
         };
         let call = Arc::new(Call { slots, gone: AtomicBool::new(false), work: Mutex::new(work) });
@@ -150,7 +179,8 @@ impl Batcher {
         if starts {
             tokio::spawn(self.clone().work());
         }
-        told.await.unwrap_or(Err(Error::Internal("a batch was lost".to_owned())))
+        let lost = || Error::Internal("a batch was lost".to_owned());
+        told.await.unwrap_or_else(|_| Outcome { vectors: Err(lost()), tokens: 0, cpu: Duration::ZERO })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,10 +198,11 @@ impl Batcher {
             // On a task of its own: a panic is that batch's alone.
             let made = tokio::spawn(async move { backend.embed(texts, &*slots, go_on).await }).await;
             let mut made = made.unwrap_or_default().into_iter();
-            for (call, place) in places {
+            for (call, place) in &places {
                 let lost = || Err(Error::Internal("a batch failed".to_owned()));
-                call.put(place, made.next().unwrap_or_else(lost));
+                call.put(*place, made.next().unwrap_or_else(lost));
             }
+            places.iter().for_each(|(call, _)| call.end_if_done());
         }
     }
 
@@ -189,7 +220,7 @@ impl Batcher {
                 }
                 let texts: usize = state.calls.iter().map(|call| call.work().todo.len()).sum();
                 if texts >= self.0.most || state.coming == 0 || begun.elapsed() >= WINDOW {
-                    return Some(take(&mut state.calls, self.0.most));
+                    return Some(take(&mut state.calls, self.0.most, self.0.most_tokens));
                 }
             }
             let _ = tokio::time::timeout(WINDOW.saturating_sub(begun.elapsed()), changed).await;
@@ -197,13 +228,26 @@ impl Batcher {
     }
 }
 
-/// A batch of `most` texts, of each call one in turn. Whoever came last in this batch comes first in the next.
-fn take(calls: &mut VecDeque<Arc<Call>>, most: usize) -> Batch {
+/// A batch of `most` texts and `most_tokens`, but one text at least: of each call one in turn. Whoever came last in
+/// this batch comes first in the next.
+fn take(calls: &mut VecDeque<Arc<Call>>, most: usize, most_tokens: u64) -> Batch {
     let mut batch = Batch { texts: Vec::new(), places: Vec::new() };
+    let mut tokens: u64 = 0;
     while batch.texts.len() < most {
         let Some(call) = calls.pop_front() else { break };
-        let next = call.work().todo.pop_front();
+        let fits = |(_, text): &mut (usize, Encoded)| {
+            batch.texts.is_empty() || tokens.saturating_add(text.tokens) <= most_tokens
+        };
+        let (next, rest) = {
+            let mut work = call.work();
+            (work.todo.pop_front_if(fits), work.todo.len())
+        };
+        if next.is_none() && rest > 0 {
+            calls.push_front(call);
+            break;
+        }
         if let Some((place, text)) = next {
+            tokens = tokens.saturating_add(text.tokens);
             batch.texts.push(text);
             batch.places.push((call.clone(), place));
             calls.push_back(call);
@@ -239,6 +283,10 @@ mod tests {
 
         fn encode(&self, text: &str) -> Result<Encoded, Error> {
             Ok(Encoded { tokens: text.len() as u64, form: Form::Text(text.into()) })
+        }
+
+        fn batch_tokens(&self) -> u64 {
+            10
         }
 
         async fn embed(
@@ -277,11 +325,15 @@ mod tests {
         (Batcher::new(slow.clone(), most), slow)
     }
 
-    async fn embed(batcher: &Batcher, texts: &[&str]) -> Result<Vec<f32>, Error> {
+    async fn outcome(batcher: &Batcher, texts: &[&str]) -> Outcome {
         let coming = batcher.coming();
         let texts = texts.iter().map(|text| Slow::default().encode(text).unwrap()).collect();
-        let made = batcher.embed(texts, Arc::new(Inline), coming).await?;
-        Ok(made.iter().map(|made| made.vector[0]).collect())
+        batcher.embed(texts, Arc::new(Inline), coming).await
+    }
+
+    async fn embed(batcher: &Batcher, texts: &[&str]) -> Result<Vec<f32>, Error> {
+        let vectors = outcome(batcher, texts).await.vectors?;
+        Ok(vectors.iter().map(|vector| vector[0]).collect())
     }
 
     #[tokio::test]
@@ -299,12 +351,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_made_is_told_of_though_another_text_was_refused() {
+        let (batcher, _) = batcher(64);
+        for texts in [["bad", "12", "345"], ["12", "bad", "345"]] {
+            let Outcome { vectors, tokens, .. } = outcome(&batcher, &texts).await;
+            assert_eq!((vectors, tokens), (Err(Error::Invalid("bad".to_owned())), 5), "{texts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_no_more_tokens_than_the_backend_takes_at_once() {
+        let (batcher, slow) = batcher(64);
+        let long = "1".repeat(40);
+        embed(&batcher, &["123456", "12345", "1", &long, "2", "12345678"]).await.unwrap();
+        let batches = slow.batches.lock().unwrap().clone();
+        let expected = [vec!["123456"], vec!["12345", "1"], vec![&*long], vec!["2", "12345678"]];
+        assert_eq!(batches, expected, "10 each, but one text at least");
+    }
+
+    #[tokio::test]
     async fn a_batch_waits_for_a_call_that_is_coming_but_not_for_long() {
         let (batcher, slow) = batcher(64);
         let coming = batcher.coming();
         let late = async {
             let texts = vec![slow.encode("2").unwrap()];
-            batcher.embed(texts, Arc::new(Inline), coming).await
+            batcher.embed(texts, Arc::new(Inline), coming).await.vectors
         };
         let (one, _) = tokio::join!(embed(&batcher, &["1"]), late);
         assert_eq!(one, Ok(vec![1.0]));

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
-use super::batcher::{Batcher, Coming};
+use super::batcher::{Batcher, Coming, Outcome};
 use super::cache::{self, Key};
 use super::{
-    Choice, Embedded, EmbeddingBackend, Encoded, Error, Hashing, Local, Model, Server, Settings, Vectors,
+    Choice, EmbeddingBackend, Encoded, Error, Hashing, Local, Model, Server, Settings, Vectors,
 };
 use crate::backend::work::{ComputeSlots, Inline, Share, Workers};
 
@@ -21,6 +21,9 @@ const PIECE: Duration = Duration::from_millis(2);
 
 /// How long after a failure loading is not tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a failure to make vectors shows, unless some were made after it.
+const FAILURE_SHOWS: Duration = Duration::from_secs(60);
 
 /// Time between two looks at whether the backend is there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(15);
@@ -43,6 +46,8 @@ pub struct Ready {
     pub model: Model,
     backend: Arc<dyn EmbeddingBackend>,
     batcher: Batcher,
+    /// Of the last call, if no vectors could be made.
+    last_failure: Mutex<Option<(Instant, Error)>>,
 }
 
 /// How it is.
@@ -83,9 +88,11 @@ impl Embedder {
         self.vectors.clone()
     }
 
-    /// How it was when somebody last looked.
+    /// How it was when somebody last looked, or asked it for vectors: that it answers does not mean that it makes any.
     pub fn status(&self) -> Status {
-        lock(&self.status).clone()
+        let status = lock(&self.status).clone();
+        let failed = self.ready.get().and_then(|ready| ready.recent_failure());
+        Status { error: status.error.or(failed.map(|error| error.to_string())), ..status }
     }
 
     /// Looks again and again whether the backend is there, until the future is dropped.
@@ -171,7 +178,7 @@ impl Embedder {
             "embeddings: ready"
         );
         let batcher = Batcher::new(backend.clone(), self.settings.batch);
-        Ok(Arc::new(Ready { model, backend, batcher }))
+        Ok(Arc::new(Ready { model, backend, batcher, last_failure: Mutex::default() }))
     }
 
     async fn open(&self, threads: usize) -> Result<Arc<dyn EmbeddingBackend>, Error> {
@@ -243,16 +250,25 @@ impl Ready {
     }
 
     /// The vectors of texts, together with those of others.
-    ///
-    /// # Errors
-    /// Whatever can be wrong.
     pub async fn embed(
         &self,
         texts: Vec<Encoded>,
         slots: Arc<dyn ComputeSlots>,
         coming: Coming,
-    ) -> Result<Vec<Embedded>, Error> {
-        self.batcher.embed(texts, slots, coming).await
+    ) -> Outcome {
+        let outcome = self.batcher.embed(texts, slots, coming).await;
+        match &outcome.vectors {
+            Ok(_) => *lock(&self.last_failure) = None,
+            // These are about the text, or about who asked.
+            Err(Error::Invalid(_) | Error::Stopped) => {}
+            Err(error) => *lock(&self.last_failure) = Some((Instant::now(), error.clone())),
+        }
+        outcome
+    }
+
+    fn recent_failure(&self) -> Option<Error> {
+        let failure = lock(&self.last_failure).clone();
+        failure.filter(|(since, _)| since.elapsed() < FAILURE_SHOWS).map(|(_, error)| error)
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{ComputeSlots, Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, Model, normalized};
+use super::{
+    ComputeSlots, Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, Model, check_length, normalized,
+};
 
 /// Numbers of a vector: as many as those of all-MiniLM-L6-v2.
 const DIMENSIONS: usize = 384;
@@ -85,6 +87,7 @@ impl EmbeddingBackend for Hashing {
     }
 
     fn encode(&self, text: &str) -> Result<Encoded, Error> {
+        check_length(text, MAX_TOKENS)?;
         let mut tokens = 0;
         for word in words(text) {
             tokens += word.chars().count().div_ceil(LETTERS);

@@ -22,12 +22,19 @@ use async_trait::async_trait;
 
 pub use cache::Vectors;
 pub use choice::{Choice, Settings, folder_of};
+pub use batcher::Outcome;
 pub use embedder::{Embedder, Ready, Status};
 pub use hashing::Hashing;
 pub use local::Local;
 pub use ollama::{Ollama, Server};
 
 use super::work::{ComputeSlots, Stopped};
+
+/// No text has so many bytes for each token that a model takes: a longer one need not be looked at.
+const MAX_TOKEN_BYTES: usize = 32;
+
+/// Numbers of a vector that a model may have.
+const MAX_DIMENSIONS: usize = 1 << 16;
 
 /// Numbers of a vector; clones are the same ones.
 pub type Vector = Arc<[f32]>;
@@ -118,6 +125,11 @@ pub trait EmbeddingBackend: Send + Sync {
     /// [`Error::Invalid`]: it is too long.
     fn encode(&self, text: &str) -> Result<Encoded, Error>;
 
+    /// How many tokens of many texts it makes into vectors at once, where more would only make others wait.
+    fn batch_tokens(&self) -> u64 {
+        u64::MAX
+    }
+
     /// The vector of each text, in order. Where it computes here, it does so within `slots`, and stops soon after
     /// `go_on` says no.
     async fn embed(
@@ -126,6 +138,17 @@ pub trait EmbeddingBackend: Send + Sync {
         slots: &dyn ComputeSlots,
         go_on: GoOn,
     ) -> Vec<Result<Embedded, Error>>;
+}
+
+/// Refuses a text that is longer than any with `max_tokens`, before it is looked at.
+fn check_length(text: &str, max_tokens: usize) -> Result<(), Error> {
+    let (bytes, most) = (text.len(), max_tokens.saturating_mul(MAX_TOKEN_BYTES));
+    match bytes <= most {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!(
+            "a text has {bytes} bytes and {most} may be, as the model takes {max_tokens} tokens: split the text"
+        ))),
+    }
 }
 
 /// Brings a vector to length 1; none of what is no vector: nothing, or what is not finite.

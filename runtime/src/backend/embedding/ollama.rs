@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use reqwest::{Client, StatusCode, Url};
@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::{Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, Model, normalized};
+use super::{
+    Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, MAX_DIMENSIONS, Model, check_length, normalized,
+};
 use crate::backend::work::ComputeSlots;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to say what a model is.
 const SHOW_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a batch may take; Ollama may load the model first.
+/// How long a batch may take, however many requests it comes to; Ollama may load the model first.
 const EMBED_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Time between two looks at whether somebody still waits.
@@ -39,9 +41,6 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// Bytes of a text that are a token, about: it is charged what Ollama counts.
 const TOKEN_BYTES: usize = 4;
-
-/// No text has so many bytes for each token that the model takes: it need not be sent.
-const MAX_TOKEN_BYTES: usize = 64;
 
 /// An Ollama.
 #[derive(Clone, Debug)]
@@ -150,9 +149,9 @@ impl Server {
                     "Ollama does not answer: start it with `ollama serve`, or see model.base_url",
                 ))
             }
-            Some(Ok(Err(_))) => {
-                Err(Error::TimedOut(format!("Ollama took longer than {} s", timeout.as_secs())))
-            }
+            Some(Ok(Err(_))) => Err(Error::TimedOut(
+                "Ollama did not answer in time: is it loading the model, or busy with others?".to_owned(),
+            )),
             _ => Err(Error::Internal("a request to Ollama failed".to_owned())),
         }
     }
@@ -179,7 +178,8 @@ impl Server {
             let number = shown.model_info.get(&format!("{architecture}.{key}"))?.as_u64()?;
             usize::try_from(number).ok().filter(|number| (1..1 << 24).contains(number))
         };
-        match (number("embedding_length"), number("context_length")) {
+        let dimensions = number("embedding_length").filter(|dimensions| *dimensions <= MAX_DIMENSIONS);
+        match (dimensions, number("context_length")) {
             (Some(dimensions), Some(max_tokens)) => {
                 Ok(Some(Model { name: name.to_owned(), dimensions, max_tokens, device: "ollama" }))
             }
@@ -210,11 +210,11 @@ impl Ollama {
     }
 
     /// The vectors of these texts, in one request. What is wrong with one of them is wrong with all.
-    async fn request(&self, texts: &[(Box<str>, u64)]) -> Result<Vec<Embedded>, Error> {
+    async fn request(&self, texts: &[(Box<str>, u64)], until: Instant) -> Result<Vec<Embedded>, Error> {
         let inputs: Vec<&str> = texts.iter().map(|(text, _)| &**text).collect();
         let body = json!({"model": self.model.name, "input": inputs, "truncate": false});
         let most = MAX_ANSWER_BYTES + texts.len() * self.model.dimensions * NUMBER_BYTES;
-        let (status, body) = self.server.ask("/api/embed", &body, most, EMBED_TIMEOUT).await?;
+        let (status, body) = self.server.ask("/api/embed", &body, most, until.saturating_duration_since(Instant::now())).await?;
         match status {
             StatusCode::OK => {}
             StatusCode::BAD_REQUEST => {
@@ -244,13 +244,14 @@ impl Ollama {
     }
 
     async fn all(&self, texts: Vec<(Box<str>, u64)>) -> Vec<Result<Embedded, Error>> {
-        match self.request(&texts).await {
+        let until = Instant::now() + EMBED_TIMEOUT;
+        match self.request(&texts, until).await {
             Ok(all) => all.into_iter().map(Ok).collect(),
             // One is too long: the others are not, and may be somebody else's.
             Err(Error::Invalid(_)) if texts.len() > 1 => {
                 let mut each = Vec::with_capacity(texts.len());
                 for text in texts {
-                    let one = self.request(&[text]).await;
+                    let one = self.request(&[text], until).await;
                     each.push(one.and_then(|one| {
                         one.into_iter().next().ok_or_else(|| unavailable("Ollama gave no vector"))
                     }));
@@ -269,14 +270,8 @@ impl EmbeddingBackend for Ollama {
     }
 
     fn encode(&self, text: &str) -> Result<Encoded, Error> {
-        let (bytes, most) = (text.len(), self.model.max_tokens.saturating_mul(MAX_TOKEN_BYTES));
-        if bytes > most {
-            let Model { max_tokens, .. } = self.model;
-            return Err(Error::Invalid(format!(
-                "a text has {bytes} bytes and the model takes {max_tokens} tokens: split the text"
-            )));
-        }
-        Ok(Encoded { tokens: bytes.div_ceil(TOKEN_BYTES) as u64, form: Form::Text(text.into()) })
+        check_length(text, self.model.max_tokens)?;
+        Ok(Encoded { tokens: text.len().div_ceil(TOKEN_BYTES) as u64, form: Form::Text(text.into()) })
     }
 
     async fn embed(

@@ -141,11 +141,13 @@ impl Download<'_> {
         let goes_on = response.status() == StatusCode::PARTIAL_CONTENT
             && expected.is_some()
             && begins_at(response.headers()) == Some(there);
+        if response.status() == StatusCode::PARTIAL_CONTENT && !goes_on {
+            // Nobody could tell whether the two parts belong together.
+            (response, _) = self.source.get(self.file, 0).await?;
+        }
         match response.status() {
             StatusCode::OK => {}
             StatusCode::PARTIAL_CONTENT if goes_on => {}
-            // Nobody could tell whether the two parts belong together.
-            StatusCode::PARTIAL_CONTENT => (response, _) = self.source.get(self.file, 0).await?,
             StatusCode::NOT_FOUND => return Ok(false),
             status => bail!("the server answers {status}"),
         }

@@ -82,15 +82,8 @@ impl Attention {
             (qkv, context) = (rest, others);
             let text = Matrix::new(text, length, columns.len())?;
             for head in 0..self.heads.range.len() {
-                proceed(go_on)?;
-                attend(
-                    model,
-                    text,
-                    out,
-                    width,
-                    head * self.heads.size..(head + 1) * self.heads.size,
-                    &mut self.scores,
-                )?;
+                let columns = head * self.heads.size..(head + 1) * self.heads.size;
+                attend(model, text, out, width, columns, &mut self.scores, go_on)?;
             }
         }
         Ok(&self.context)
@@ -105,12 +98,14 @@ fn attend(
     width: usize,
     columns: Range<usize>,
     scores: &mut [f32],
+    go_on: GoOn<'_>,
 ) -> Result<(), ForwardError> {
     let (first, size) = (3 * columns.start, columns.len());
     let part = |at: usize| text.columns(first + at * size..first + (at + 1) * size);
     let (query, key, value) = (part(0)?, part(1)?.transposed(), part(2)?);
     let length = out.len() / width.max(1);
     for (at, out) in out.chunks_mut(QUERIES * width).enumerate() {
+        proceed(go_on)?;
         let count = out.len() / width.max(1);
         let scores = scores.get_mut(..count * length).unwrap_or_default();
         let query = query.rows(at * QUERIES..at * QUERIES + count)?;

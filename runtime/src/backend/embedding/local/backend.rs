@@ -9,7 +9,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
 use super::{EncodeError, Encoding, ForwardError, LoadError, Model, Pass};
-use crate::backend::embedding::{self, Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn};
+use crate::backend::embedding::{
+    self, Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, check_length,
+};
 use crate::backend::work::{ComputeSlots, TakenSlots};
 
 /// How much nicer than the rest of the process its threads are: as those of the guests.
@@ -17,6 +19,9 @@ const NICE: i32 = 10;
 
 /// Tokens that a slot is held for: with MiniLM some 50 ms of one core.
 const SLOT_TOKENS: usize = 512;
+
+/// Tokens of a batch for each thread: whoever comes meanwhile waits about twice as long as a slot is held.
+const BATCH_TOKENS: u64 = 1024;
 
 /// Tokens for which one more thread is worth its while.
 const THREAD_TOKENS: usize = 16;
@@ -97,7 +102,7 @@ fn fitting(texts: &[Encoding], slots: usize) -> usize {
 impl From<EncodeError> for Error {
     fn from(error: EncodeError) -> Error {
         match error {
-            EncodeError::TooLong { .. } | EncodeError::Unbroken { .. } => Error::Invalid(error.to_string()),
+            EncodeError::TooLong { .. } => Error::Invalid(error.to_string()),
             EncodeError::Tokenizer(_) => Error::Internal(error.to_string()),
         }
     }
@@ -120,8 +125,13 @@ impl EmbeddingBackend for Local {
     }
 
     fn encode(&self, text: &str) -> Result<Encoded, Error> {
+        check_length(text, self.model.describe().max_tokens)?;
         let encoding = self.model.encode(text)?;
         Ok(Encoded { tokens: encoding.tokens() as u64, form: Form::Ids(encoding) })
+    }
+
+    fn batch_tokens(&self) -> u64 {
+        BATCH_TOKENS * self.pool.current_num_threads() as u64
     }
 
     async fn embed(
@@ -223,6 +233,22 @@ mod tests {
         let slots = Counted { free: 2, count: 2, ..Counted::default() };
         local.embed(vec![local.encode("abc").unwrap()], &slots, Arc::new(|| true)).await;
         assert_eq!(*slots.most.lock().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_text_is_not_looked_at_if_it_is_longer_than_any() {
+        let tiny = Tiny::new();
+        let local = Local::load(tiny.dir(), "tiny", 2).unwrap();
+        assert_eq!(local.batch_tokens(), 2048);
+        // Marks and zeros are no tokens, and words that are looked up letter by letter and then unknown are one each.
+        let worst = format!("{}{} ", "a".repeat(99), '\u{4e8}').repeat(62);
+        local.encode(&worst).unwrap();
+        let marks = format!("abc ab [UNK] {}x{}", "\u{0}".repeat(3_000), "\u{301}".repeat(1_500));
+        assert_eq!(local.encode(&marks).unwrap(), local.encode("abc ab [UNK] x").unwrap());
+        for text in ["\u{301}".repeat(3201), " ".repeat(6401), worst.repeat(2), "\u{0}".repeat(10 << 20)] {
+            let error = local.encode(&text).unwrap_err().to_string();
+            assert!(error.contains("6400 may be"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -11,9 +11,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::LoadError;
+use crate::backend::embedding::MAX_DIMENSIONS;
 
 /// A larger description than this is none.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Tokens of the longest text: what is made of it while its tokens are counted is to be bounded.
+const MAX_POSITIONS: usize = 8192;
 
 /// Sizes and choices of one checkpoint, all checked.
 #[derive(Clone, Debug)]
@@ -148,6 +152,13 @@ impl Config {
         // Past 2^24 no size is real; below it, products of two of them do not overflow.
         if let Some((key, value)) = sizes.into_iter().find(|(_, value)| !(1..1 << 24).contains(value)) {
             return refuse(key, &value.to_string(), "it is 1 at least and below 2^24");
+        }
+        if bert.hidden_size > MAX_DIMENSIONS {
+            return refuse("hidden_size", &bert.hidden_size.to_string(), "it is 65536 at most");
+        }
+        if bert.max_position_embeddings > MAX_POSITIONS {
+            let value = bert.max_position_embeddings.to_string();
+            return refuse("max_position_embeddings", &value, "it is 8192 at most");
         }
         if !bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
             let value = bert.num_attention_heads.to_string();

@@ -167,14 +167,6 @@ pub enum EncodeError {
         /// How many may be.
         max: usize,
     },
-    /// A stretch without white space is too long to look at.
-    #[error("a text has {bytes} bytes without white space and {max} may be: send words")]
-    Unbroken {
-        /// How long it is.
-        bytes: usize,
-        /// How long it may be.
-        max: usize,
-    },
     /// The tokenizer's own refusal.
     #[error("tokenizer: {0}")]
     Tokenizer(tokenizers::Error),
@@ -226,11 +218,11 @@ impl Model {
         }
     }
 
-    /// The tokens of `text`, all of them: nothing is cut off. Takes time and memory by the length of the text
-    /// until it is clear that it is too long.
+    /// The tokens of `text`, all of them: nothing is cut off. Takes time and memory by the length of the text, up to
+    /// four hundred bytes for one of it: whoever calls it bounds that.
     ///
     /// # Errors
-    /// The text is too long, or holds what no text does.
+    /// The text is too long.
     pub fn encode(&self, text: &str) -> Result<Encoding, EncodeError> {
         self.tokens.encode(text)
     }
@@ -303,6 +295,8 @@ mod tests {
             ("\"num_attention_heads\":3", "\"num_attention_heads\":5", "num_attention_heads"),
             ("\"num_attention_heads\":3", "\"num_attention_heads\":0", "num_attention_heads"),
             ("\"hidden_size\":36", "\"hidden_size\":9999999999", "hidden_size"),
+            ("\"hidden_size\":36", "\"hidden_size\":65538", "hidden_size"),
+            ("\"max_position_embeddings\":200", "\"max_position_embeddings\":8193", "max_position"),
             ("\"layer_norm_eps\":1e-12", "\"layer_norm_eps\":-1.0", "layer_norm_eps"),
             ("\"type_vocab_size\"", "\"is_decoder\":true,\"type_vocab_size\"", "is_decoder"),
             (
@@ -394,6 +388,29 @@ mod tests {
         assert!(refusal(&tiny).contains("encoder.layer.2."), "no room is made for layers that are not there");
     }
 
+    /// The process would end where the system has no room, so nothing is set aside on the word of `config.json` alone.
+    #[test]
+    fn room_is_made_for_numbers_that_are_in_the_file_only() {
+        let mut tiny = Tiny::new();
+        let huge = 1 << 16;
+        let config = tiny.read("config.json");
+        let config = config.replace("\"hidden_size\":36", &format!("\"hidden_size\":{huge}"));
+        tiny.file("config.json", &config.replace("heads\":3", "heads\":2"));
+        for (name, (shape, numbers)) in &mut tiny.tensors {
+            if name.starts_with("embeddings") {
+                *shape.last_mut().unwrap() = huge;
+                *numbers = vec![0.5; shape.iter().product()];
+            }
+        }
+        tiny.write(Dtype::F32, "");
+        let message = refusal(&tiny);
+        assert!(message.contains("query.weight"), "{message}");
+        // A file of nothing but holes may be as long as it likes.
+        let path = tiny.dir().join("model.safetensors");
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(refusal(&tiny).contains("longer than"));
+    }
+
     #[test]
     fn a_header_that_lies_about_its_length_is_refused() {
         let tiny = Tiny::new();
@@ -445,35 +462,6 @@ mod tests {
         assert_eq!(model.encode(&"abc ".repeat(198)).unwrap().tokens(), 200, "the file says truncate at 8");
         let error = model.encode(&"abc ".repeat(199)).unwrap_err();
         assert!(matches!(error, EncodeError::TooLong { tokens: 201, max: 200 }), "{error}");
-    }
-
-    #[test]
-    fn a_long_text_of_few_tokens_is_the_text_that_it_is() {
-        let model = Model::load(Tiny::new().dir()).unwrap();
-        let short = model.encode("abc ab [UNK] x").unwrap();
-        let long =
-            format!("{}abc\n{}ab {} x", " ".repeat(5_000_000), "\t ".repeat(40_000), "c".repeat(60_000));
-        assert_eq!(model.encode(&long).unwrap(), short);
-        let marks = format!("abc ab [UNK] {}x{}", "\u{0}".repeat(30_000), "\u{301}".repeat(15_000));
-        assert_eq!(model.encode(&marks).unwrap(), short);
-    }
-
-    #[test]
-    fn a_hostile_text_costs_no_more_than_its_beginning() {
-        let model = Model::load(Tiny::new().dir()).unwrap();
-        // Words that are looked up letter by letter and then unknown are what costs most.
-        let worst = format!("{}{} ", "a".repeat(99), '\u{4e8}').repeat(50_000);
-        for text in [
-            "x".repeat(10 << 20),
-            "\u{301}".repeat(1_000_000),
-            worst,
-            "\u{7f}".repeat(10 << 20),
-            "中".repeat(3 << 20),
-        ] {
-            let start = std::time::Instant::now();
-            model.encode(&text).unwrap_err();
-            assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
-        }
     }
 
     #[test]

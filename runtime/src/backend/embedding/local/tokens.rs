@@ -1,8 +1,8 @@
-//! Texts to token ids: `tokenizers` with truncation and padding off, and bounds around it.
+//! Texts to token ids: `tokenizers` with truncation and padding off.
 //!
-//! The library is made for texts of good will. It takes up to four hundred bytes of memory for one of the text, so
-//! long texts go to it in pieces, and no further than where they are too long anyway. They are cut at white space,
-//! where BERT's tokenizer cuts them too: the ids are those of the whole. That is why only this tokenizer is taken.
+//! The library is made for texts of good will: it takes up to four hundred bytes of memory for one of the text, and
+//! its time for a word is the square of its letters. So texts are bounded before they come here, and of tokenizers
+//! only BERT's is taken, which looks at each word alone.
 
 use std::path::Path;
 
@@ -20,13 +20,6 @@ use super::{EncodeError, LoadError};
 
 /// More than the vocabulary of any BERT.
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
-
-/// Of a text, what goes to the library at once: a text that the model takes is rarely longer.
-const PIECE: usize = 16 << 10;
-
-/// The longest stretch without white space that is looked at. However long, a word of letters is one unknown
-/// token, so this may refuse a text of few tokens; but only one that holds such a stretch, and no words do.
-const MAX_UNBROKEN: usize = 64 << 10;
 
 /// Looking up a word costs the square of its letters; every BERT has 100.
 const MAX_LETTERS: usize = 256;
@@ -174,17 +167,12 @@ impl Tokens {
     /// The ids of `text` and of what goes around it.
     pub fn encode(&self, text: &str) -> Result<Encoding, EncodeError> {
         let max = self.max;
-        let mut ids = self.before.clone();
-        for piece in Pieces(text) {
-            let encoded = self.tokenizer.encode_fast(piece?, false).map_err(EncodeError::Tokenizer)?;
-            ids.extend_from_slice(encoded.get_ids());
-            let tokens = ids.len() + self.after.len();
-            if tokens > max {
-                return Err(EncodeError::TooLong { tokens, max });
-            }
+        let encoded = self.tokenizer.encode_fast(text, false).map_err(EncodeError::Tokenizer)?;
+        let ids = [&*self.before, encoded.get_ids(), &self.after].concat();
+        match ids.len() {
+            tokens if tokens > max => Err(EncodeError::TooLong { tokens, max }),
+            _ => Ok(Encoding { ids }),
         }
-        ids.extend_from_slice(&self.after);
-        Ok(Encoding { ids })
     }
 }
 
@@ -194,8 +182,7 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// Whether cutting at white space changes nothing, a word costs no more than we reckon with, and the model knows
-/// what comes out.
+/// Whether it is BERT's tokenizer, a word costs no more than we reckon with, and the model knows what comes out.
 fn check(path: &Path, file: &File, vocabulary: usize) -> Result<(), LoadError> {
     let refuse = |key, value: &str, rule| Err(unsupported(path, key, value, rule));
     let File { added_tokens, normalizer, pre_tokenizer, model, .. } = file;
@@ -263,67 +250,4 @@ fn map_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AHashMap
         Vocab::Map(map) => map,
         Vocab::Other(_) => AHashMap::new(),
     })
-}
-
-/// A text in pieces of about [`PIECE`] bytes, cut at white space; all of a short one at once.
-struct Pieces<'a>(&'a str);
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Result<&'a str, EncodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let text = self.0.trim_start();
-        if text.is_empty() {
-            return None;
-        }
-        let mut end = text.len();
-        if text.len() > PIECE {
-            // The last white space of the first bytes, else the first after them.
-            let near = text.floor_char_boundary(PIECE);
-            let (head, tail) = text.split_at(near);
-            let before = head.rfind(char::is_whitespace).filter(|at| *at > 0);
-            end = before.or_else(|| tail.find(char::is_whitespace).map(|at| near + at)).unwrap_or(text.len());
-            if before.is_none() && end > MAX_UNBROKEN {
-                return Some(Err(EncodeError::Unbroken { bytes: end, max: MAX_UNBROKEN }));
-            }
-        }
-        let (piece, rest) = text.split_at(end);
-        self.0 = rest;
-        Some(Ok(piece))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pieces(text: &str) -> Vec<&str> {
-        Pieces(text).map(Result::unwrap).collect()
-    }
-
-    #[test]
-    fn a_short_text_is_one_piece_and_nothing_is_none() {
-        assert_eq!(pieces("  a b\tc "), ["a b\tc "]);
-        assert!(pieces("").is_empty());
-        assert!(pieces(&" \u{3000}\n".repeat(100_000)).is_empty());
-    }
-
-    #[test]
-    fn a_long_text_is_cut_at_white_space_only() {
-        let words: Vec<String> = (0..40_000).map(|n| format!("{n:x}é")).collect();
-        let text = words.join("\u{2003}");
-        let pieces = pieces(&text);
-        assert!(pieces.len() > 10 && pieces.iter().all(|piece| piece.len() <= PIECE));
-        let again: Vec<&str> = pieces.iter().flat_map(|piece| piece.split_whitespace()).collect();
-        assert_eq!(again, words);
-    }
-
-    #[test]
-    fn a_stretch_without_white_space_is_whole_or_refused() {
-        let text = format!("a {} b", "x".repeat(MAX_UNBROKEN));
-        assert_eq!(pieces(&text).len(), 3);
-        let text = format!("a {} b", "é".repeat(MAX_UNBROKEN));
-        let found: Vec<_> = Pieces(&text).take(2).collect();
-        assert!(matches!(found.as_slice(), [Ok("a"), Err(EncodeError::Unbroken { .. })]), "{found:?}");
-    }
 }

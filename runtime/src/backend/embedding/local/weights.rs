@@ -15,6 +15,9 @@ use safetensors::tensor::Metadata;
 use super::LoadError;
 use super::config::Config;
 
+/// More than any BERT has; its numbers take at most twice as much as binary32.
+const MAX_BYTES: u64 = 4 << 30;
+
 /// What the format allows at most.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
@@ -107,6 +110,9 @@ impl Checkpoint {
         let read = |source| LoadError::Read { path: path.clone(), source };
         let mut file = BufReader::new(File::open(&path).map_err(read)?);
         let found = file.get_ref().metadata().map_err(read)?.len();
+        if found > MAX_BYTES {
+            return Err(LoadError::TooLarge { path, max: MAX_BYTES });
+        }
         let short = |needed| LoadError::Incomplete { path: path.clone(), found, needed };
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(|_| short(8))?;
@@ -146,10 +152,12 @@ impl Checkpoint {
     fn qkv(&mut self, name: &str, hidden: usize, heads: usize) -> Result<Linear, LoadError> {
         let size = hidden / heads;
         let scale = (size as f32).sqrt().recip();
-        let mut qkv = Linear { weight: vec![0.0; 3 * hidden * hidden], bias: vec![0.0; 3 * hidden] };
+        let mut qkv = Linear { weight: Vec::new(), bias: vec![0.0; 3 * hidden] };
         for (at, part) in ["query", "key", "value"].into_iter().enumerate() {
             let mut weight = self.tensor(&format!("{name}.{part}.weight"), &[hidden, hidden])?;
             let mut bias = self.tensor(&format!("{name}.{part}.bias"), &[hidden])?;
+            // Not before there is a tensor of that size in the file.
+            qkv.weight.resize(3 * weight.len(), 0.0);
             if part == "query" {
                 weight.iter_mut().chain(&mut bias).for_each(|number| *number *= scale);
             }

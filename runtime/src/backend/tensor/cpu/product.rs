@@ -24,6 +24,9 @@ const MULTIPLICATIONS: usize = 1 << 28;
 /// Operations that multiplying a matrix is worth at least.
 const CALL: u64 = 256;
 
+/// Bands of a result at most: each is some memory besides the result, and a turn.
+const BANDS: usize = 1024;
+
 /// Multiplications of a band of small matrices.
 const MANY: usize = 1 << 22;
 
@@ -60,13 +63,20 @@ pub(super) async fn product<T: Factor>(
     let (matrices, rows, inner) = left.shape.matrices().map_err(internal)?;
     let (_, _, columns) = right.shape.matrices().map_err(internal)?;
     let (tall, wide, deep) = sizes((rows, inner, columns), T::Blocks::ELEMENTS, block);
-    // Small matrices: many in a band.
-    let many = MANY / rows.saturating_mul(inner).saturating_mul(columns) * rows;
+    let at_once = rows_of_a_band((matrices, rows, inner, columns), tall);
     // Each matrix costs something, however small it is.
     let bands = Bands { cost: bands.cost.max(matrices as u64 * CALL), ..bands };
     let kernel =
         Product::<T::Blocks> { left, right, rows, inner, columns, tall, wide, deep, blocks: PhantomData };
-    bands.make(matrices * rows, tall.max(many), kernel).await
+    bands.make(matrices * rows, at_once, kernel).await
+}
+
+/// Rows of the result that a band has, blocks of `tall` one after another: a block, but enough of them that there are
+/// not too many bands, and many small matrices.
+fn rows_of_a_band((matrices, rows, inner, columns): (usize, usize, usize, usize), tall: usize) -> usize {
+    let small = MANY / rows.saturating_mul(inner).saturating_mul(columns) * rows;
+    let enough = matrices.saturating_mul(rows).div_ceil(BANDS).next_multiple_of(tall);
+    tall.max(small).max(enough)
 }
 
 /// Rows, columns and terms of a block at most; `elements` is how many of a factor may be in it.
@@ -252,6 +262,18 @@ fn widen<T: Element>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_not_many_bands_however_narrow_a_result_is() {
+        for rows in [1, 2, 255, 257, 65_535, 1 << 20, (1 << 31) - 1] {
+            for (matrices, inner, columns) in [(1, 1, 1), (1, 5000, 5000), (3, 1, 7), (1 << 20, 2000, 2000)] {
+                let (tall, ..) = sizes((rows, inner, columns), Direct::<f32>::ELEMENTS, usize::MAX);
+                let at_once = rows_of_a_band((matrices, rows, inner, columns), tall);
+                assert!(at_once >= tall && (matrices * rows).div_ceil(at_once) <= BANDS, "{rows} {at_once}");
+            }
+        }
+        assert_eq!(rows_of_a_band((1, 2048, 2048, 2048), 256), 256, "shares for many threads");
+    }
 
     #[test]
     fn a_block_is_small_whatever_the_shape_is() {
