@@ -26,7 +26,7 @@ pub struct Args {
     /// Builds nothing; fails if guest-tasks/prebuilt does not belong to the sources
     #[arg(long, conflicts_with = "update_prebuilt")]
     check: bool,
-    /// After building, copies the samples to guest-tasks/prebuilt
+    /// After building, copies the samples whose sources moved on to guest-tasks/prebuilt
     #[arg(long)]
     update_prebuilt: bool,
     /// Only this guest: a sample, or hostile/NAME; may be repeated
