@@ -379,7 +379,7 @@ fn what_ollama_computed_is_charged_though_it_refused_another_text() {
     let text = "one two three four\none two three\none two three four five six\n";
     let done = server.run(&json!({"component": server.push("near-duplicates"), "input": {"text": text}}));
     assert!(done["failure"]["message"].as_str().expect("why").contains("more tokens than the 5"), "{done}");
-    assert_eq!(done["receipt"]["used"]["embed_tokens"], 7, "{done}");
+    assert_eq!(done["receipt"]["budgets"]["embed_tokens"]["used"], 7, "{done}");
 }
 
 #[test]
