@@ -53,15 +53,7 @@ fn guest(does: Does, size: usize, times: usize) -> Arc<[u8]> {
     };
     let text = format!(
         r#"(component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/tensor@0.1.0" (instance $tensor
     (export "error" (type $e (eq $error)))
     (type $et (enum "float32" "float64" "float16" "bfloat16"))

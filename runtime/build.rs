@@ -45,9 +45,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
     };
     // On one line, so that errors name the right lines of the guest.
-    let skeleton = read("skeleton.inc".to_owned())?.replace('\n', " ");
+    let included = |name: &str| read(format!("{name}.inc")).map(|text| text.replace('\n', " "));
+    let (skeleton, types) = (included("skeleton")?, included("types")?);
     for name in GUESTS {
-        let text = read(format!("{name}.wat"))?.replace(";; include skeleton", &skeleton);
+        let text = read(format!("{name}.wat"))?;
+        let text = text.replace(";; include skeleton", &skeleton).replace(";; include types", &types);
         // A name of its own makes a digest of its own: what attest removes is never what somebody uploaded.
         let named = text.replacen("(component", &format!("(component $attest-{name}"), 1);
         let wasm = wat::parse_str(&named).map_err(|error| format!("{name}.wat: {error}"))?;

@@ -23,15 +23,7 @@ const WORDS: &str = "time year people way day man thing woman life child world s
 
 /// Embeds the texts of its input, as often as that says; returns the first vector.
 const GUEST: &str = r#"(component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/embedding@0.1.0" (instance $embedding
     (export "error" (type $e (eq $error)))
     (type $v (record (field "dimensions" u32) (field "data" (list f32))))

@@ -3,15 +3,7 @@
 ;; When the host says no: returns the error `refused`.
 ;; Must happen: returns the bytes saved under `c`, or the error `no checkpoint`.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/task-context@0.1.0" (instance $context
     (export "error" (type $e (eq $error)))
     (export "load-checkpoint" (func (param "name" string) (result (result (option (list u8)) (error $e)))))))

@@ -2,18 +2,10 @@
 ;; Input: N bytes of `x` saved under the name `c`, below 2^32 - 65 536; empty = more than a memory holds.
 ;; When the host says no: returns the error `budget-exhausted`, or `refused` if the host's error was another
 ;;   one.
-;; Must happen: over, `guest_error` with the text `budget-exhausted`, nothing stored; under, completes and
+;; Must happen: over, `budget_exhausted` with the text `budget-exhausted`, nothing stored; under, completes and
 ;;   returns its input.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/task-context@0.1.0" (instance $context
     (export "error" (type $e (eq $error)))
     (export "save-checkpoint" (func (param "name" string) (param "data" (list u8)) (result (result (error $e)))))))

@@ -3,15 +3,7 @@
 ;; When the host says no: returns the error `no fuel budget` if `remaining("fuel")` is none.
 ;; Must happen: completes and returns its task id.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/task-context@0.1.0" (instance $context
     (export "error" (type $e (eq $error)))
     (type $i (record (field "task-id" string) (field "attempt" u32) (field "plan-id" (option string))

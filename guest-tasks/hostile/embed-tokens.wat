@@ -3,17 +3,9 @@
 ;;   end. Hashing counts a token for each.
 ;; When the host says no: returns the error `budget-exhausted`, or `refused` if the host's error was another
 ;;   one.
-;; Must happen: over, `guest_error` with the text `budget-exhausted`; under, completes and returns its input.
+;; Must happen: over, `budget_exhausted` with the text `budget-exhausted`; under, completes and returns its input.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/embedding@0.1.0" (instance $embedding
     (export "error" (type $e (eq $error)))
     (type $v (record (field "dimensions" u32) (field "data" (list f32))))

@@ -4,15 +4,7 @@
 ;; Must happen: over `host_calls`, `hostcall_limit`; under, completes and returns its input, and clients see
 ;;   few of the reports and always the last.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/task-context@0.1.0" (instance $context
     (export "error" (type $e (eq $error)))
     (export "report-progress" (func (param "percent" f32) (param "message" string)))))

@@ -2,18 +2,10 @@
 ;; Input: the product of N x N by N x N, below 2^32; empty = 2^32 - 1.
 ;; When the host says no: returns the error `budget-exhausted`, or `refused` if the host's error was another
 ;;   one.
-;; Must happen: over, `guest_error` with the text `budget-exhausted`, or `deadline_exceeded` in the middle of the
+;; Must happen: over, `budget_exhausted` with the text `budget-exhausted`, or `deadline_exceeded` in the middle of the
 ;;   product; under, completes and returns its input.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/tensor@0.1.0" (instance $tensor
     (export "error" (type $e (eq $error)))
     (type $et (enum "float32" "float64" "float16" "bfloat16"))

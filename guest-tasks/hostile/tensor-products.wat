@@ -2,17 +2,9 @@
 ;; Input: N products of 64 x 64 by 64 x 64, 524 288 operations each, none of them kept; empty = without end.
 ;; When the host says no: returns the error `budget-exhausted`, or `refused` if the host's error was another
 ;;   one.
-;; Must happen: over, `guest_error` with the text `budget-exhausted`; under, completes and returns its input.
+;; Must happen: over, `budget_exhausted` with the text `budget-exhausted`; under, completes and returns its input.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/tensor@0.1.0" (instance $tensor
     (export "error" (type $e (eq $error)))
     (type $et (enum "float32" "float64" "float16" "bfloat16"))

@@ -30,7 +30,7 @@ use crate::scheduler::{self, Scheduler};
 use crate::server::{
     self, Active, App, Attestation, Auth, Bodies, Compressors, Feed, Health, RateLimit, Tls, WebSockets,
 };
-use crate::task_store::{DataDir, MemoryStore, Retention, SqliteStore};
+use crate::task_store::{DataDir, DataDirError, MemoryStore, Retention, SqliteStore};
 use crate::tenants::Tokens;
 
 /// Tasks that may wait, and bytes that they may take.
@@ -149,14 +149,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let user = auth.user().to_owned();
     let (ending, ended) = watch::channel(false);
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
-    let health = Health::new(
-        store.clone(),
-        scheduler.clone(),
-        guard.clone(),
-        data_dir.clone(),
-        attestation,
-        embedder.clone(),
-    );
+    let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), attestation, embedder.clone());
     let health = Arc::new(runtime.block_on(health));
     let (rate, active) =
         (RateLimit::new(config.rate_limiting.clone()), Active::new(config.server.limit_concurrency));
@@ -201,6 +194,13 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         hangup,
         _guests: guests,
     })
+}
+
+/// Whether what kept a server from starting may pass by itself: the one before it has not ended yet, say.
+pub fn may_pass(error: &anyhow::Error) -> bool {
+    let taken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(taken))
+        || matches!(error.downcast_ref(), Some(DataDirError::InUse { .. }))
 }
 
 /// An address at which this machine finds `address`, which may be all of its own.

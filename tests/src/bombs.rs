@@ -13,8 +13,8 @@
 use wasm_encoder::{
     Alias, BlockType, CanonicalOption, CodeSection, ComponentBuilder, ComponentExportKind,
     ComponentOuterAliasKind, ComponentType, ComponentTypeRef, ComponentValType, ConstExpr, DataSection,
-    Encode, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, InstructionSink,
-    MemorySection, MemoryType, Module, PrimitiveValType, TypeSection, ValType,
+    Encode, ExportKind, ExportSection, Function, FunctionSection, InstructionSink, MemorySection, MemoryType,
+    Module, PrimitiveValType, TypeSection, ValType,
 };
 
 // ---- The task around a bomb ------------------------------------------------------------------------------------
@@ -306,21 +306,6 @@ pub fn many_data_segments(n: u32) -> Vec<u8> {
     }
     let mut module = Module::new();
     module.section(&memories).section(&data);
-    wrap_core(&module.finish())
-}
-
-/// `n` globals of a core module, each with its constant initializer.
-///
-/// A naive host: 16 bytes and an initializer for each in every instance; the instance's size passes what a pool
-/// was made for. Owes: accepted or `422 component_too_complex`, never an abort at instantiation.
-pub fn many_globals(n: u32) -> Vec<u8> {
-    let mut globals = GlobalSection::new();
-    let ty = GlobalType { val_type: ValType::I64, mutable: true, shared: false };
-    for global in 0..n {
-        globals.global(ty, &ConstExpr::i64_const(i64::from(global)));
-    }
-    let mut module = Module::new();
-    module.section(&globals);
     wrap_core(&module.finish())
 }
 

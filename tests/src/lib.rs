@@ -25,6 +25,9 @@ use omnimind::executor::{Control, Executor, GuestThreads, Job, Prepared};
 use omnimind::limits::{Mode, Requested};
 use omnimind::task::{End, Failure, FailureKind, Journal, MemoryJournal, Outcome, TaskId};
 
+/// Text of components that import what fails with our `error`: the line `;; include types` of hostile guests.
+pub const TYPES: &str = include_str!("../../guest-tasks/hostile/types.inc");
+
 /// The target directory that this test was built into.
 pub fn target_dir() -> &'static Path {
     static DIR: LazyLock<PathBuf> = LazyLock::new(|| {

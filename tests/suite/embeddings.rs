@@ -26,7 +26,11 @@ const LINES: &str = "The cat sat on the red mat.\n\nA dog ran.\nthe cat sat on t
 fn told(run: Run, what: &str) {
     let outcome = run.execute();
     let failure = outcome.failure();
-    assert_eq!((failure.kind, &*failure.message), (FailureKind::GuestError, what));
+    let kind = match what {
+        "budget-exhausted" => FailureKind::BudgetExhausted,
+        _ => FailureKind::GuestError,
+    };
+    assert_eq!((failure.kind, &*failure.message), (kind, what));
 }
 
 #[test]

@@ -7,6 +7,16 @@ use omnimind_tests::wire::{assert_healthy, assert_idle, assert_no_rust, memory_k
 use omnimind_tests::{bombs, guest};
 use serde_json::{Value, json};
 
+/// A component that imports a function `nowish` of an interface of ours.
+fn importing(interface: &str) -> Vec<u8> {
+    let (known, other) = ("wasi:clocks/monotonic-clock@0.2.0", format!("omnimind:runtime/{interface}"));
+    assert_eq!(known.len(), other.len(), "lengths stand before names");
+    let mut bytes = guest("hostile/import-misspelt-function").to_vec();
+    let at = bytes.windows(known.len()).position(|name| name == known.as_bytes()).expect("the name");
+    bytes[at..at + known.len()].copy_from_slice(other.as_bytes());
+    bytes
+}
+
 #[test]
 fn bytes_that_are_no_component_are_refused_in_every_form() {
     let server = Server::start();
@@ -32,6 +42,9 @@ fn bytes_that_are_no_component_are_refused_in_every_form() {
         ("misspelt import", guest("hostile/import-misspelt").to_vec(), 422, "unknown_import"),
         ("wrong import", guest("hostile/import-wrong-type").to_vec(), 422, "type_mismatch"),
         ("misspelt function", guest("hostile/import-misspelt-function").to_vec(), 422, "unknown_import"),
+        ("misspelt function of a capability", importing("embedding@0.1.10"), 422, "unknown_import"),
+        ("capability of another version", importing("embedding@0.9.10"), 422, "unknown_import"),
+        ("misspelt capability", importing("embeddimg@0.1.10"), 422, "unknown_import"),
         ("no run", guest("hostile/export-missing").to_vec(), 422, "missing_export"),
         ("another run", guest("hostile/export-wrong-type").to_vec(), 422, "type_mismatch"),
     ] {
@@ -51,6 +64,8 @@ fn bytes_that_are_no_component_are_refused_in_every_form() {
     let near =
         server.request("POST", "/api/components/").wasm(&guest("hostile/import-misspelt")).send().json();
     assert!(near["detail"].as_str().is_some_and(|text| text.contains("monotonic-clock@")), "{near}");
+    let near = server.request("POST", "/api/components/").wasm(&importing("embeddimg@0.1.10")).send().json();
+    assert!(near["detail"].as_str().is_some_and(|text| text.contains("runtime/embedding@")), "{near}");
     // Nothing half-done.
     assert_eq!(server.get("/api/components/").json(), json!({"components": []}));
     assert_eq!(server.get("/api/tasks/").json()["tasks"], json!([]));
@@ -222,6 +237,10 @@ fn a_wrong_query_parameter_is_named() {
         ("limits.nope", "limits.nope=1"),
         ("limits.limits.fuel", "limits.limits.fuel=7"),
         ("retry.max_attempts", "retry.max_attempts=99999999999"),
+        ("retry.on", "retry.on=trap,rain"),
+        ("retry.backoff_ms", "retry.backoff_ms=1s"),
+        ("grants", "grants=5"),
+        ("input", "input=a&input_base64=YQ=="),
         ("metadata", "metadata=5"),
         ("env", "env=A"),
         ("deterministic", "deterministic=yes"),
@@ -240,6 +259,32 @@ fn a_wrong_query_parameter_is_named() {
         let reply = server.request("POST", &format!("/api/tasks/?{query}")).wasm(&wasm).send();
         assert_eq!(reply.status, 422, "{query}: {}", reply.text());
         assert_eq!(reply.problem(422, "invalid_request")["field"], field, "{query}");
+    }
+    // Nowhere is anything ignored, least of all a wait.
+    for (method, path) in [
+        ("GET", "/api/tasks/x"),
+        ("GET", "/api/tasks/x/"),
+        ("GET", "/api/tasks/x/progress"),
+        ("GET", "/api/tasks/x/output"),
+        ("GET", "/api/tasks/analytics/summary"),
+        ("GET", "/api/components"),
+        ("DELETE", "/api/components/x"),
+        ("GET", "/api/v1/health/"),
+        ("GET", "/api/v1/health/engine"),
+        ("GET", "/api/v1/limits"),
+        ("GET", "/api/metrics"),
+        ("GET", "/api/cache"),
+        ("GET", "/api/tokens"),
+        ("GET", "/api/v1/protection"),
+        ("PUT", "/api/v1/protection/mode"),
+        ("POST", "/api/ws-ticket"),
+        ("GET", "/readyz"),
+        ("GET", "/api/v1/health/engine/trend"),
+        ("GET", "/api/tasks/x/logs"),
+        ("DELETE", "/api/tasks/x"),
+    ] {
+        let reply = server.request(method, &format!("{path}?wait=10s")).send();
+        assert_eq!(reply.problem(422, "invalid_request")["field"], "wait", "{method} {path}");
     }
     let other = format!("/api/tasks/?digest=sha256:{}", "0".repeat(64));
     server.request("POST", &other).wasm(&wasm).send().problem(422, "digest_mismatch");

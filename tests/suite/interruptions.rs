@@ -126,7 +126,7 @@ fn a_cancelled_task_is_not_run_again() {
 #[test]
 fn checkpoints_survive_a_kill() {
     let skeleton = std::fs::read_to_string(checkout().join("guest-tasks/hostile/skeleton.inc"));
-    let guest = include_str!("resume.wat");
+    let guest = include_str!("resume.wat").replace(";; include types", omnimind_tests::TYPES);
     let guest = guest.replacen("\n  ;; include skeleton", &format!("\n{}", skeleton.expect("text")), 1);
     let guest = wat::parse_str(guest).expect("text");
     let mut restarts = Restarts::begin(&[]);

@@ -397,7 +397,10 @@ fn checkpoint_bytes_are_counted() {
     twin.output();
     assert_eq!(twin.used("checkpoint_bytes"), 1000);
     let over = Run::hostile("checkpoint").units(1000).limit("checkpoint_bytes", 1000).execute();
-    assert_eq!(over.failure().kind, FailureKind::GuestError, "the guest was told and returned an error");
+    let failure = over.failure();
+    assert_eq!(failure.kind, FailureKind::BudgetExhausted, "the guest was told and returned an error");
+    assert_eq!((failure.limit.as_deref(), failure.asked), (Some("checkpoint_bytes"), Some(1001)));
+    assert!(failure.hint.as_deref().is_some_and(|hint| hint.contains("limits.checkpoint_bytes to 1001")));
     assert_eq!(over.used("checkpoint_bytes"), 0, "a refused checkpoint costs nothing");
 }
 
@@ -458,7 +461,7 @@ fn checkpoint_bytes_counts_what_earlier_attempts_kept() {
     again.output();
     assert_eq!(again.used("checkpoint_bytes"), 1000);
     let over = second.units(1000).execute();
-    assert_eq!(over.failure().kind, FailureKind::GuestError);
+    assert_eq!(over.failure().kind, FailureKind::BudgetExhausted);
     assert_eq!(over.used("checkpoint_bytes"), 1000);
 }
 

@@ -1,15 +1,7 @@
 ;; Input: N. Returns the bytes saved under `c` if there are any; else saves N bytes of `x` there, reports 50 %
 ;;   and computes for ever. ";; include skeleton" stands for guest-tasks/hostile/skeleton.inc.
 (component
-  (import "omnimind:runtime/types@0.1.0" (instance $types
-    (type $b (record (field "budget" string) (field "requested" u64) (field "remaining" u64)))
-    (export "budget-exhausted" (type $budget-exhausted (eq $b)))
-    (type $e (variant
-      (case "invalid-input" string) (case "not-found" string) (case "access-denied" string)
-      (case "budget-exhausted" $budget-exhausted) (case "unavailable" string) (case "timed-out" string)
-      (case "cancelled") (case "unsupported" string) (case "internal" string)))
-    (export "error" (type (eq $e)))))
-  (alias export $types "error" (type $error))
+  ;; include types
   (import "omnimind:runtime/task-context@0.1.0" (instance $context
     (export "error" (type $e (eq $error)))
     (export "report-progress" (func (param "percent" f32) (param "message" string)))

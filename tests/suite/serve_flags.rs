@@ -1,5 +1,8 @@
 //! What `omnimind serve` is told on its command line and in its environment reaches what it is about.
 
+use std::process::Command;
+
+use omnimind_tests::binary;
 use omnimind_tests::server::{Server, command, eventually, scratch};
 use serde_json::json;
 
@@ -49,6 +52,17 @@ fn the_environment_sets_the_credentials() {
     server.request("GET", "/api/tasks/").header("Authorization", other).send().problem(401, "unauthorized");
     drop(server);
     std::fs::remove_dir_all(data_dir).expect("a directory");
+}
+
+#[test]
+fn an_address_that_is_taken_may_be_free_later() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let mut serve = Command::new(binary());
+    serve.args(["serve", "--port", &port, "--data-dir"]).arg(scratch("flags"));
+    let output = serve.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(5) && said.contains("cannot listen on"), "{said}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const PRODUCT: u64 = 2 * 64 * 64 * 64;
 fn told(run: Run) {
     let outcome = run.execute();
     let failure = outcome.failure();
-    assert_eq!((failure.kind, &*failure.message), (FailureKind::GuestError, "budget-exhausted"));
+    assert_eq!((failure.kind, &*failure.message), (FailureKind::BudgetExhausted, "budget-exhausted"));
 }
 
 #[test]

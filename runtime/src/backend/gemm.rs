@@ -20,10 +20,6 @@ impl Element for f64 {
     const ONE: f64 = 1.0;
 }
 
-impl Element for half::f16 {
-    const ONE: half::f16 = half::f16::ONE;
-}
-
 /// Shapes that do not go together; nothing was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
@@ -158,8 +154,8 @@ pub enum Before {
     Kept,
 }
 
-/// `out = left * right`, or `out += left * right`, on at most `threads` threads of the current rayon pool; one
-/// thread needs no pool. It ends only when it is done: who must be able to stop gives it parts.
+/// `out = left * right`, or `out += left * right`, on this thread. It ends only when it is done: who must be able to
+/// stop, or has more threads, gives it parts.
 ///
 /// # Errors
 /// [`Mismatch::Product`]: the shapes do not go together; `out` is untouched.
@@ -168,14 +164,12 @@ pub fn product<T: Element>(
     before: Before,
     left: Matrix<'_, T>,
     right: Matrix<'_, T>,
-    threads: usize,
 ) -> Result<(), Mismatch> {
     let (m, n, k) = (out.rows, out.columns, left.columns);
     if left.rows != m || right.columns != n || right.rows != k {
         let (left, right) = ((left.rows, left.columns), (right.rows, right.columns));
         return Err(Mismatch::Product { left, right, out: (m, n) });
     }
-    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
     // SAFETY: `fits` held when each view was made: all rows and columns, at these strides, lie within the slices,
     // which outlive the call. `out` is borrowed for us alone, and its elements are distinct: columns lie side by
     // side, and a row is no longer than `row_stride`. Strides fit isize, for slices are no longer than that, or
@@ -201,7 +195,7 @@ pub fn product<T: Element>(
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
     Ok(())
@@ -250,29 +244,25 @@ mod tests {
         let mut rng = StdRng::from_rng(&mut rand::rng());
         for (m, k, n) in [(1, 1, 1), (3, 5, 7), (26, 384, 100), (130, 32, 130), (65, 17, 33)] {
             let (left, right) = (random(&mut rng, m * (k + 3)), random(&mut rng, n * (k + 2)));
-            let mut out = random(&mut rng, m * (n + 4));
-            let was = out.clone();
+            let was = random(&mut rng, m * (n + 4));
+            let mut out = was.clone();
             let a = Matrix::new(&left, m, k + 3).unwrap().columns(2..k + 2).unwrap();
             let b = Matrix::new(&right, n, k + 2).unwrap().columns(1..k + 1).unwrap().transposed();
-            for threads in [1, 2] {
-                out.copy_from_slice(&was);
-                let c = MatrixMut::new(&mut out, m, n + 4).unwrap().columns(3..n + 3).unwrap();
-                product(c, Before::Kept, a, b, threads).unwrap();
-                for i in 0..m {
-                    for j in 0..n + 4 {
-                        let sum = if (3..n + 3).contains(&j) {
-                            let terms = (0..k).map(|l| {
-                                f64::from(left[i * (k + 3) + l + 2])
-                                    * f64::from(right[(j - 3) * (k + 2) + l + 1])
-                            });
-                            terms.sum()
-                        } else {
-                            0.0
-                        };
-                        let (wanted, found) =
-                            (f64::from(was[i * (n + 4) + j]) + sum, f64::from(out[i * (n + 4) + j]));
-                        assert!((wanted - found).abs() < 1e-4, "{m} {k} {n}: {i},{j}: {wanted} {found}");
-                    }
+            let c = MatrixMut::new(&mut out, m, n + 4).unwrap().columns(3..n + 3).unwrap();
+            product(c, Before::Kept, a, b).unwrap();
+            for i in 0..m {
+                for j in 0..n + 4 {
+                    let sum = if (3..n + 3).contains(&j) {
+                        let terms = (0..k).map(|l| {
+                            f64::from(left[i * (k + 3) + l + 2]) * f64::from(right[(j - 3) * (k + 2) + l + 1])
+                        });
+                        terms.sum()
+                    } else {
+                        0.0
+                    };
+                    let (wanted, found) =
+                        (f64::from(was[i * (n + 4) + j]) + sum, f64::from(out[i * (n + 4) + j]));
+                    assert!((wanted - found).abs() < 1e-4, "{m} {k} {n}: {i},{j}: {wanted} {found}");
                 }
             }
         }
@@ -283,7 +273,7 @@ mod tests {
         let mut out = [f32::NAN; 4];
         let (left, right) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 0.0, 1.0]);
         let (a, b) = (Matrix::new(&left, 2, 2).unwrap(), Matrix::new(&right, 2, 2).unwrap());
-        product(MatrixMut::new(&mut out, 2, 2).unwrap(), Before::Replaced, a, b, 1).unwrap();
+        product(MatrixMut::new(&mut out, 2, 2).unwrap(), Before::Replaced, a, b).unwrap();
         assert_eq!(out, left);
     }
 
@@ -307,8 +297,7 @@ mod tests {
     fn shapes_that_do_not_go_together_are_refused() {
         let (left, right, mut out) = ([1.0f32; 6], [1.0f32; 6], [7.0f32; 4]);
         let (a, b) = (Matrix::new(&left, 2, 3).unwrap(), Matrix::new(&right, 2, 3).unwrap());
-        let refused =
-            product(MatrixMut::new(&mut out, 2, 2).unwrap(), Before::Replaced, a, b, 1).unwrap_err();
+        let refused = product(MatrixMut::new(&mut out, 2, 2).unwrap(), Before::Replaced, a, b).unwrap_err();
         assert_eq!(refused, Mismatch::Product { left: (2, 3), right: (2, 3), out: (2, 2) });
         assert_eq!(out, [7.0; 4]);
     }

@@ -48,6 +48,7 @@ impl Backends {
                 .map_or(embedding.batch_size, |most| most.min(embedding.batch_size)),
             cache_size: if cache.enabled { embedding.cache_size } else { 0 },
             cache_ttl: embedding.cache_ttl,
+            ..embedding::Settings::default()
         };
         Backends {
             tensor: Arc::new(

@@ -16,6 +16,16 @@ pub fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
+/// How much nicer threads that compute for tasks are than the rest of the process.
+pub const NICE: i32 = 10;
+
+/// Makes this thread one that computes for tasks.
+pub fn be_nice() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "what computes for tasks runs at the process's own priority");
+    }
+}
+
 /// A part of some work.
 pub trait Share: Send {
     /// Does the next piece, some milliseconds long at most; whether there is more to do.
@@ -50,9 +60,6 @@ pub trait Workers: Send + Sync {
 /// Compute slots, for work that has threads of its own: as many of them may be at work as it holds slots.
 #[async_trait]
 pub trait ComputeSlots: Send + Sync {
-    /// How many there are, for everybody.
-    fn count(&self) -> usize;
-
     /// Waits for one, and takes with it what else is free and nobody waits for, `most` in all. Dropping gives them
     /// back.
     async fn take(&self, most: usize) -> Box<dyn TakenSlots>;
@@ -86,10 +93,6 @@ impl Workers for Inline {
 
 #[async_trait]
 impl ComputeSlots for Inline {
-    fn count(&self) -> usize {
-        1
-    }
-
     async fn take(&self, _most: usize) -> Box<dyn TakenSlots> {
         Box::new(Inline)
     }

@@ -121,7 +121,11 @@ impl Exit {
     /// Of a task that failed.
     fn of(kind: FailureKind) -> Exit {
         match kind {
-            FailureKind::GuestError | FailureKind::Trap | FailureKind::AbiViolation => Exit::TaskFailed,
+            FailureKind::GuestError
+            | FailureKind::Trap
+            | FailureKind::AbiViolation
+            | FailureKind::CapabilityDenied
+            | FailureKind::UpstreamUnavailable => Exit::TaskFailed,
             FailureKind::HostError | FailureKind::Lost => Exit::Runtime,
             _ => Exit::Limit,
         }

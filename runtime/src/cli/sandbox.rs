@@ -79,10 +79,7 @@ impl Sandbox {
     pub async fn inspect(&self, bytes: Arc<[u8]>) -> Result<(Arc<Component>, Interface), Refusal> {
         let compiling = self.engines.component(bytes);
         let component = while_waiting(compiling, |seconds| format!("compiling for {seconds} s")).await?;
-        let interface = Interface::of(&component)?;
-        if interface.capabilities.is_empty() {
-            self.executor.prepare(component.clone())?;
-        }
+        let interface = self.executor.inspect(component.clone())?;
         Ok((component, interface))
     }
 }

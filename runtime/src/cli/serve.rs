@@ -65,7 +65,10 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failed> {
     let limits = [Budget::Fuel, Budget::WallMs, Budget::MemoryBytes]
         .map(|budget| format!("{} {}", budget.name(), default(budget)))
         .join(", ");
-    let serving = app::start(config).map_err(Failed::usage)?;
+    let serving = app::start(config).map_err(|error| match app::may_pass(&error) {
+        true => Failed::runtime(error),
+        false => Failed::usage(error),
+    })?;
     let _there = serving_file::announce(&serving.data_dir, &serving.url, serving.certificate.as_deref()).inspect_err(|error| {
         // On a full disk, say: everything else goes on, and so does this.
         tracing::warn!(%error, "DATA_DIR/server.json could not be written: clients have to be given --server");

@@ -251,11 +251,7 @@ impl Components {
         self.store.admit_new()?;
         let _place = self.compiling.try_acquire().map_err(|_| Error::Overloaded)?;
         let component = self.engines.component(bytes).await?;
-        let interface = Interface::of(&component)?;
-        if interface.capabilities.is_empty() {
-            // Its interfaces are known; whether their functions are, and of what type, linking tells.
-            self.executor.prepare(component.clone())?;
-        }
+        let interface = self.executor.inspect(component.clone())?;
         Ok((component, interface))
     }
 

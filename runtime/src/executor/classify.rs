@@ -12,7 +12,7 @@ use wasmtime_wasi::I32Exit;
 use super::control::Ended;
 use super::prepared::Prepared;
 use crate::host::Stop;
-use crate::limits::{Budget, Exhausted, Ledger, Refusal};
+use crate::limits::{Budget, Exhausted, Ledger, Refusal, Refused};
 use crate::task::{End, Failure, FailureKind, escape_guest_text};
 
 /// wasmtime's words where it has no type. Each is met by a hostile guest in the tests.
@@ -84,7 +84,7 @@ impl Scene<'_> {
         match ended {
             Ended::Cancelled => End::Cancelled,
             Ended::Memory => {
-                let used = Budget::MemoryBytes.display(self.ledger.used(Budget::MemoryBytes));
+                let used = Budget::MemoryBytes.display(self.ledger.memory_held());
                 failed(machine_memory(format!("the task, which held {used} of memory, was ended to free it")))
             }
             Ended::Deadline => {
@@ -107,10 +107,11 @@ impl Scene<'_> {
     }
 
     /// For a guest that gave up by itself: by an error that it returned, or an exit code. After a growth that
-    /// its limit refused it gets the hint; after one that the machine refused, it was the machine.
+    /// its limit refused it gets the hint; after one that the machine refused, it was the machine. After a call that a
+    /// capability refused, it was that.
     pub fn gave_up(&self, mut failure: Failure) -> Failure {
         match self.refusal {
-            None => {}
+            None => failure = self.refused(failure),
             Some(Refusal::Limit { budget, asked }) => failure.hint = Some(self.hint(budget, Some(asked))),
             Some(Refusal::Machine { asked }) => {
                 let message = format!("{}, and then: {}", refused_by_machine(asked), failure.message);
@@ -119,6 +120,20 @@ impl Scene<'_> {
             }
         }
         failure
+    }
+
+    fn refused(&self, failure: Failure) -> Failure {
+        let Some(refused) = self.ledger.refused() else { return failure };
+        let Failure { message, exit_code, .. } = failure;
+        let refused = match refused {
+            Refused::Budget(budget, requested) => {
+                let asked = self.ledger.used(budget).saturating_add(requested);
+                self.limit(FailureKind::BudgetExhausted, budget, Some(asked), message)
+            }
+            Refused::Denied => Failure::new(FailureKind::CapabilityDenied, message),
+            Refused::Unavailable => Failure::new(FailureKind::UpstreamUnavailable, message),
+        };
+        Failure { exit_code, ..refused }
     }
 
     fn trapped(&self, trap: Trap) -> Failure {

@@ -146,7 +146,7 @@ impl Control {
     /// Bytes of the machine's memory that the attempt holds now, in linear memories and tensors; 0 before it
     /// begins and after its end.
     pub fn memory_bytes(&self) -> u64 {
-        self.used(Budget::MemoryBytes).saturating_add(self.used(Budget::TensorBytes))
+        self.0.ledger.get().and_then(Weak::upgrade).map_or(0, |ledger| ledger.memory_held())
     }
 
     /// Fuel used so far; of a guest that computes it may be an epoch and 10 million old. 0 before the attempt

@@ -61,7 +61,7 @@ fn is_python_s_panic(line: &str) -> bool {
 /// Puts what the guest said last into `failure`, where the guest gave up by itself.
 pub(super) fn add(failure: &mut Failure, log: &Log) {
     let aborted = failure.kind == FailureKind::Trap && failure.trap.as_deref() == Some(ABORT);
-    let exited = failure.kind == FailureKind::GuestError && failure.exit_code.is_some();
+    let exited = failure.kind != FailureKind::MachineMemory && failure.exit_code.is_some();
     if !aborted && !exited {
         return;
     }

@@ -10,7 +10,6 @@ mod classify;
 mod contention;
 mod control;
 mod last_words;
-mod lent;
 mod levers;
 mod linked;
 mod prepared;
@@ -41,12 +40,11 @@ pub use threads::GuestThreads;
 use call::{Returned, call};
 use classify::{Scene, Verdict};
 use control::Ended;
-use lent::Lent;
 use workers::TaskWorkers;
 
 use crate::backend::Backends;
 use crate::engine::{Component, ENGINE_VERSION, Engines, Flavour, Refusal};
-use crate::host::{HostCtx, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
+use crate::host::{HostCtx, Lent, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
 use crate::limits::{self, Budget, Ledger, Limiter, Limits, MachineMemory};
 use crate::task::{
     Digest, End, Failure, FailureKind, Grants, Journal, Outcome, Priority, Receipt, Spec, TaskId, Used,
@@ -216,6 +214,19 @@ impl Executor {
         Ok(prepared)
     }
 
+    /// Checks a component that need not run now: what it wants that is not there may be another server's.
+    ///
+    /// # Errors
+    /// As [`Executor::prepare`], but for capabilities that are not offered.
+    pub fn inspect(&self, component: Arc<Component>) -> Result<Interface, Refusal> {
+        let interface = Interface::of(&component)?;
+        if interface.capabilities.iter().all(|capability| capability.is_offered()) {
+            // Its interfaces are known; whether their functions are, and of what type, linking tells.
+            self.prepare(component)?;
+        }
+        Ok(interface)
+    }
+
     /// The component of that digest, if it is linked.
     pub fn linked(&self, digest: &Digest) -> Option<Arc<Prepared>> {
         self.prepared.find(digest)
@@ -351,13 +362,13 @@ impl Execution {
             true => deterministic_id(prepared, &job.input),
             false => job.task_id,
         };
+        let limiter = Limiter::new(ledger.clone(), job.lent.memory.clone(), job.deterministic);
         let host = {
             let control = control.clone();
             let elapsed = Box::new(move || control.elapsed());
             let asked = self.control.asked();
             let task = TaskContext::new(task_id, self.attempt, job.metadata, asked, elapsed, job.journal);
-            let (tensors, embeddings) = (job.lent.tensors(), job.lent.embeddings());
-            HostCtx::new(ledger.clone(), stdio, task, tensors, embeddings, clock)
+            HostCtx::new(ledger.clone(), stdio, task, job.lent, clock)
         };
 
         // Until now it was queueing; the instance and its time begin with the first turn.
@@ -366,7 +377,6 @@ impl Execution {
         }
         let (waited, since) = self.queued;
         self.queue_ns.store(nanoseconds(waited + since.elapsed()), Ordering::Relaxed);
-        let limiter = Limiter::new(ledger.clone(), job.lent.memory.clone(), job.deterministic);
         let ctx = Ctx::new(ledger.clone(), host, limiter);
         let mut store = match store::new(prepared.component.code.engine(), ctx, control.clone()) {
             Ok(store) => store,

@@ -228,8 +228,10 @@ fn known_import(
     if known && version.starts_with(offered) {
         return Ok(None);
     }
-    if let Some(capability) = Capability::of_interface(interface) {
-        return Ok(Some(capability));
+    let capability = Capability::of_interface(interface);
+    // Of those of WASI that are not offered any version is as good as another.
+    if capability.is_some() && (version.starts_with(offered) || !interface.starts_with("omnimind:")) {
+        return Ok(capability);
     }
     let function = match item {
         ComponentItem::ComponentInstance(instance) => {
@@ -238,7 +240,7 @@ fn known_import(
         }
         _ => String::new(),
     };
-    let way_out = match known {
+    let way_out = match known || capability.is_some() {
         true => format!("version {offered}x of it is offered"),
         false => match nearest(interface) {
             Some(nearest) => format!("the nearest that is offered is `{nearest}@{offered}x`"),
@@ -252,8 +254,10 @@ fn known_import(
 }
 
 fn nearest(interface: &str) -> Option<&'static str> {
+    let capabilities = ["omnimind:runtime/tensor", "omnimind:runtime/embedding"];
     KNOWN
         .into_iter()
+        .chain(capabilities)
         .map(|known| (strsim::damerau_levenshtein(interface, known), known))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, known)| *distance <= known.len() / 3)

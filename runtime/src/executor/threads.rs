@@ -5,8 +5,7 @@
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How much nicer than the rest of the process guests are.
-const NICE: i32 = 10;
+use crate::backend::work::be_nice;
 
 /// The guests' threads. Dropping it leaves running guests to end by themselves.
 pub struct GuestThreads(Option<Runtime>);
@@ -23,11 +22,7 @@ impl GuestThreads {
             // Timers are looked at after every slice of a guest, not after 61 of them.
             .event_interval(1)
             .enable_time()
-            .on_thread_start(|| {
-                if let Err(error) = rustix::process::nice(NICE) {
-                    tracing::debug!(%error, "guest threads run at the process's own priority");
-                }
-            })
+            .on_thread_start(be_nice)
             .build()?;
         Ok(GuestThreads(Some(runtime)))
     }
@@ -52,6 +47,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::backend::work::NICE;
 
     /// What `stat` of /proc says of a thread: its name and its niceness.
     fn name_and_nice(path: &str) -> (String, i32) {

@@ -65,10 +65,6 @@ async fn run(mut share: Box<dyn Share>, mut turns: Turns, control: Control) -> R
 
 #[async_trait]
 impl ComputeSlots for TaskWorkers {
-    fn count(&self) -> usize {
-        self.slots.count()
-    }
-
     async fn take(&self, most: usize) -> Box<dyn TakenSlots> {
         let mut turns = self.slots.turns(self.priority, self.tenant.clone());
         poll_fn(|cx| turns.poll_begin(cx)).await;

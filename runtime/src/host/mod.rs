@@ -8,6 +8,7 @@ mod clocks;
 mod embedding;
 mod environment;
 mod io;
+mod lent;
 mod random;
 mod sockets;
 mod stdio;
@@ -24,14 +25,12 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::bindings::omnimind::runtime::types::{BudgetExhausted, Error};
-use crate::limits::{Budget, Exhausted, Ledger};
-use crate::task::Capability;
+use crate::limits::{Budget, Exhausted, Ledger, Refused};
 
 pub use clocks::VirtualClock;
-pub use embedding::Embeddings;
+pub use lent::Lent;
 pub use stdio::{LogSink, OutputSink, Stdio};
 pub use task_context::TaskContext;
-pub use tensor::Tensors;
 
 /// A host call that ends the task, because going on would pass a limit that guests cannot handle.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +61,7 @@ pub struct HostCtx {
     /// The task as the guest sees it.
     pub task: TaskContext,
     /// What it computes with.
-    pub tensors: Tensors,
-    /// What it embeds texts with.
-    pub embeddings: Embeddings,
+    pub lent: Lent,
     /// Real time, or in deterministic mode a clock that only sleeping advances.
     pub clock: Option<Arc<VirtualClock>>,
     random: random::Random,
@@ -85,8 +82,7 @@ impl HostCtx {
         ledger: Arc<Ledger>,
         stdio: Stdio,
         task: TaskContext,
-        tensors: Tensors,
-        embeddings: Embeddings,
+        lent: Lent,
         clock: Option<Arc<VirtualClock>>,
     ) -> HostCtx {
         let mut table = ResourceTable::new();
@@ -94,7 +90,7 @@ impl HostCtx {
         table.set_max_capacity(usize::try_from(handles).unwrap_or(usize::MAX));
         let random = random::Random::new(clock.is_some());
         let wasi = None;
-        HostCtx { ledger, table, stdio, task, tensors, embeddings, clock, random, wasi, uncharged_calls: 0 }
+        HostCtx { ledger, table, stdio, task, lent, clock, random, wasi, uncharged_calls: 0 }
     }
 
     /// Notes that a host function was called. Every getter handed to a linker goes through here.
@@ -128,17 +124,17 @@ fn carry(ledger: &Ledger, bytes: u64) -> Result<(), Stop> {
     Ok(ledger.spend(Budget::HostCallBytes, bytes)?)
 }
 
-/// Refuses what the task was not granted: interpreters import whatever there is, for scripts that may need it.
-fn is_granted(granted: bool, capability: Capability) -> Result<(), Error> {
-    match granted {
-        true => Ok(()),
-        false => {
-            let (name, grants) = (capability.name(), capability.example());
-            Err(Error::AccessDenied(format!(
-                "the task was not granted {name}: submit it with \"grants\": {grants}"
-            )))
+/// What a capability answers: a refusal is remembered, for a guest that gives up after it.
+fn told<T>(ledger: &Ledger, answer: Result<T, Error>) -> Result<T, Error> {
+    ledger.note(match &answer {
+        Err(Error::BudgetExhausted(BudgetExhausted { budget, requested, .. })) => {
+            Budget::from_name(budget).map(|budget| Refused::Budget(budget, *requested))
         }
-    }
+        Err(Error::AccessDenied(_)) => Some(Refused::Denied),
+        Err(Error::Unavailable(_) | Error::TimedOut(_)) => Some(Refused::Unavailable),
+        _ => None,
+    });
+    answer
 }
 
 /// Refuses what a call brings back if the host has no room for it.

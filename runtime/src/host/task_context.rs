@@ -178,14 +178,15 @@ impl task_context::Host for TaskContextView<'_> {
 
     async fn save_checkpoint(&mut self, name: String, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
         self.carry(name.len().saturating_add(data.len()))?;
-        Ok(self.save(&name, data).await)
+        let saved = self.save(&name, data).await;
+        Ok(super::told(self.ledger, saved))
     }
 
     async fn load_checkpoint(&mut self, name: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         let size = self.task.journal.checkpoint_size(&name).unwrap_or(0);
         self.carry(name.len().saturating_add(usize::try_from(size)?))?;
         if let Err(error) = super::has_room(self.ledger, size) {
-            return Ok(Err(error));
+            return Ok(super::told(self.ledger, Err(error)));
         }
         Ok(self.load(&name).await)
     }

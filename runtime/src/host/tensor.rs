@@ -7,45 +7,25 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable, WasmList};
 
-use super::HostView;
+use super::lent::{Account, Lent};
+use super::{HostCtx, HostView};
 use crate::backend::tensor::{
-    Device, ElementType, Error as Failed, Invalid, Operation, Output, Precision, Shape, Tensor,
-    TensorBackend, check_k, top_k_flops,
+    Device, ElementType, Error as Failed, Invalid, Operation, Output, Precision, Shape, Tensor, check_k,
+    top_k_flops,
 };
-use crate::backend::work::Workers;
 use crate::bindings::omnimind::runtime::tensor as wit;
 use crate::bindings::omnimind::runtime::types::Error;
-use crate::limits::{Budget, Ledger, MachineMemory};
+use crate::limits::Budget;
 use crate::task::Capability;
 
 /// The interface, where two of its functions are added by hand.
 const INTERFACE: &str = "omnimind:runtime/tensor@0.1.0";
 
-/// What one task computes with.
-#[derive(Clone)]
-pub struct Tensors {
-    /// Whether it may.
-    pub granted: bool,
-    /// Who computes.
-    pub backend: Arc<dyn TensorBackend>,
-    /// On which threads.
-    pub workers: Arc<dyn Workers>,
-    /// What the machine has left for all tasks together.
-    pub memory: MachineMemory,
-}
-
 struct TensorView<'a> {
-    task: Task<'a>,
+    account: Account<'a>,
     table: &'a mut ResourceTable,
     /// Whether the guest may see how the machine is.
     sees_machine: bool,
-}
-
-/// Who computes, and who pays for it.
-#[derive(Clone, Copy)]
-pub(super) struct Task<'a> {
-    pub tensors: &'a Tensors,
-    pub ledger: &'a Arc<Ledger>,
 }
 
 struct HasTensors;
@@ -74,15 +54,15 @@ impl From<Invalid> for Error {
     }
 }
 
-impl Task<'_> {
+impl Account<'_> {
     /// Sets aside what a tensor of that shape takes.
     ///
     /// Every tensor begins here, so whoever has one was granted it.
     pub fn output(&self, shape: Shape, element: ElementType) -> Result<Output, Error> {
-        super::is_granted(self.tensors.granted, Capability::Tensor)?;
+        self.check(Capability::Tensor)?;
         let bytes = shape.bytes(element) as u64;
         let held = self.ledger.hold(Budget::TensorBytes, bytes)?;
-        let taken = self.tensors.memory.hold(bytes).ok_or_else(|| {
+        let taken = self.lent.memory.hold(bytes).ok_or_else(|| {
             self.ledger.refused_by_machine(bytes);
             Error::Unavailable(format!("the machine is short of memory: {bytes} bytes were refused"))
         })?;
@@ -97,14 +77,14 @@ impl Task<'_> {
         let (shape, element) = operation.result()?;
         self.ledger.spend(Budget::TensorFlops, operation.flops())?;
         let output = self.output(shape, element)?;
-        let Tensors { backend, workers, .. } = self.tensors;
-        Ok(backend.compute(operation, output, &**workers).await?)
+        let Lent { backends, workers, .. } = self.lent;
+        Ok(backends.tensor.compute(operation, output, &**workers).await?)
     }
 
     async fn largest(&self, of: Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>), Error> {
         self.ledger.spend(Budget::TensorFlops, top_k_flops(&of, k))?;
-        let Tensors { backend, workers, .. } = self.tensors;
-        Ok(backend.top_k(of, k, &**workers).await?)
+        let Lent { backends, workers, .. } = self.lent;
+        Ok(backends.tensor.top_k(of, k, &**workers).await?)
     }
 }
 
@@ -115,46 +95,44 @@ impl TensorView<'_> {
 
     /// Hands a tensor to the guest.
     fn give(&mut self, made: Result<Tensor, Error>) -> Made {
-        match made {
+        match super::told(self.account.ledger, made) {
             Ok(tensor) => Ok(Ok(self.table.push(tensor)?)),
             Err(error) => Ok(Err(error)),
         }
     }
 
     async fn computed(&mut self, operation: Operation) -> Made {
-        let made = self.task.compute(operation).await;
+        let made = self.account.compute(operation).await;
         self.give(made)
     }
 }
 
 impl wit::HostTensor for TensorView<'_> {
     fn from_bytes(&mut self, sizes: Vec<u32>, element: wit::ElementType, data: Vec<u8>) -> Made {
-        super::carry(self.task.ledger, (sizes.len() * 4 + data.len()) as u64)?;
-        let Task { tensors, .. } = self.task;
-        let output = self.task.new_output(sizes, element);
-        let made = output.and_then(|output| Ok(tensors.backend.adopt(output, data)?));
+        super::carry(self.account.ledger, (sizes.len() * 4 + data.len()) as u64)?;
+        let output = self.account.new_output(sizes, element);
+        let made = output.and_then(|output| Ok(self.account.lent.backends.tensor.adopt(output, data)?));
         self.give(made)
     }
 
     async fn random(&mut self, sizes: Vec<u32>, element: wit::ElementType, seed: u64) -> Made {
-        super::carry(self.task.ledger, (sizes.len() * 4) as u64)?;
+        super::carry(self.account.ledger, (sizes.len() * 4) as u64)?;
         match Shape::new(sizes) {
             Ok(shape) => self.computed(Operation::Random { shape, element: element.into(), seed }).await,
-            Err(invalid) => Ok(Err(invalid.into())),
+            Err(invalid) => self.give(Err(invalid.into())),
         }
     }
 
     fn zeros(&mut self, sizes: Vec<u32>, element: wit::ElementType) -> Made {
-        super::carry(self.task.ledger, (sizes.len() * 4) as u64)?;
-        let Task { tensors, .. } = self.task;
-        let output = self.task.new_output(sizes, element);
-        let made = output.and_then(|output| Ok(tensors.backend.zeros(output)?));
+        super::carry(self.account.ledger, (sizes.len() * 4) as u64)?;
+        let output = self.account.new_output(sizes, element);
+        let made = output.and_then(|output| Ok(self.account.lent.backends.tensor.zeros(output)?));
         self.give(made)
     }
 
     fn shape(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<Vec<u32>> {
         let sizes = self.table.get(&tensor)?.shape.sizes().to_vec();
-        super::carry(self.task.ledger, (sizes.len() * 4) as u64)?;
+        super::carry(self.account.ledger, (sizes.len() * 4) as u64)?;
         Ok(sizes)
     }
 
@@ -164,7 +142,7 @@ impl wit::HostTensor for TensorView<'_> {
 
     fn device(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<wit::Device> {
         self.table.get(&tensor)?;
-        Ok(self.task.tensors.backend.device().into())
+        Ok(self.account.lent.backends.tensor.device().into())
     }
 
     fn precision(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<wit::Precision> {
@@ -188,11 +166,11 @@ impl wit::HostTensor for TensorView<'_> {
             Ok(range) => range,
             Err(invalid) => return Ok(Err(invalid.into())),
         };
-        if let Err(error) = super::has_room(self.task.ledger, range.len() as u64) {
-            return Ok(Err(error));
+        if let Err(error) = super::has_room(self.account.ledger, range.len() as u64) {
+            return Ok(super::told(self.account.ledger, Err(error)));
         }
-        super::carry(self.task.ledger, range.len() as u64)?;
-        Ok(self.task.tensors.backend.read(&tensor, range).map_err(Error::from))
+        super::carry(self.account.ledger, range.len() as u64)?;
+        Ok(self.account.lent.backends.tensor.read(&tensor, range).map_err(Error::from))
     }
 
     async fn matmul(
@@ -242,11 +220,11 @@ impl wit::HostTensor for TensorView<'_> {
         }
         let found = (of.shape.elements() / of.shape.row()).saturating_mul(k) as u64;
         // In two lists, and before that in the making.
-        if let Err(error) = super::has_room(self.task.ledger, found.saturating_mul(2 * 8)) {
-            return Ok(Err(error));
+        if let Err(error) = super::has_room(self.account.ledger, found.saturating_mul(2 * 8)) {
+            return Ok(super::told(self.account.ledger, Err(error)));
         }
-        super::carry(self.task.ledger, found.saturating_mul(8))?;
-        Ok(self.task.largest(of, k).await)
+        super::carry(self.account.ledger, found.saturating_mul(8))?;
+        Ok(super::told(self.account.ledger, self.account.largest(of, k).await))
     }
 
     fn drop(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<()> {
@@ -257,9 +235,15 @@ impl wit::HostTensor for TensorView<'_> {
 
 impl wit::Host for TensorView<'_> {
     fn placement(&mut self) -> wasmtime::Result<(wit::Device, u64)> {
-        let Task { tensors: Tensors { backend, memory, .. }, ledger } = self.task;
-        let of_machine = || backend.free_bytes().unwrap_or(u64::MAX).min(memory.left());
-        let most = if self.sees_machine { of_machine() } else { u64::MAX };
+        let Account { lent, ledger } = self.account;
+        let backend = &lent.backends.tensor;
+        let of_machine = || backend.free_bytes().unwrap_or(u64::MAX).min(lent.memory.left());
+        let most = match (lent.is_granted(Capability::Tensor), self.sees_machine) {
+            // It can have none, and what the machine has is not its business.
+            (false, _) => 0,
+            (true, true) => of_machine(),
+            (true, false) => u64::MAX,
+        };
         Ok((backend.device().into(), ledger.remaining(Budget::TensorBytes).min(most)))
     }
 }
@@ -295,10 +279,8 @@ impl From<Device> for wit::Device {
 }
 
 fn view<T: HostView>(t: &mut T) -> TensorView<'_> {
-    let host = t.host().call();
-    let task = Task { tensors: &host.tensors, ledger: &host.ledger };
-    let sees_machine = host.clock.is_none();
-    TensorView { task, table: &mut host.table, sees_machine }
+    let HostCtx { lent, ledger, table, clock, .. } = t.host().call();
+    TensorView { account: Account { lent, ledger }, table, sees_machine: clock.is_none() }
 }
 
 /// `write`, by hand: what is generated copies the guest's bytes once more on their way.
@@ -307,9 +289,9 @@ fn write<T: HostView>(
     (tensor, offset, data): (Resource<Tensor>, u64, WasmList<u8>),
 ) -> wasmtime::Result<Result<(), Error>> {
     let length = data.as_le_slice(&store).len();
-    let TensorView { task, table, .. } = view(store.data_mut());
-    super::carry(task.ledger, length as u64)?;
-    let backend = task.tensors.backend.clone();
+    let TensorView { account, table, .. } = view(store.data_mut());
+    super::carry(account.ledger, length as u64)?;
+    let backend = account.lent.backends.tensor.clone();
     let place = table.get_mut(&tensor)?;
     let range = match place.bytes(offset, length) {
         Ok(range) => range,

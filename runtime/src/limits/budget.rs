@@ -8,48 +8,6 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// One thing a task may spend. The names are part of the HTTP and WIT contracts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(usize)]
-pub enum Budget {
-    /// Wasm operations, as wasmtime counts them, plus [`Budget::HOST_CALL_FUEL`] per host call.
-    Fuel,
-    /// Milliseconds from the start of the task to its end, host waits included.
-    WallMs,
-    /// Bytes, summed over all linear memories of the task.
-    MemoryBytes,
-    /// Elements, summed over all tables of the task.
-    TableElements,
-    /// Tables.
-    Tables,
-    /// Linear memories.
-    Memories,
-    /// Core instances inside the component.
-    Instances,
-    /// Bytes of wasm stack. Fixed by the engine.
-    StackBytes,
-    /// Bytes of input.
-    InputBytes,
-    /// Bytes of output: what `run` returns, or a command's standard output.
-    OutputBytes,
-    /// Bytes of log kept, head and tail; the middle is dropped and counted.
-    LogBytes,
-    /// Bytes copied across the sandbox boundary by host calls, both ways.
-    HostCallBytes,
-    /// Calls from the guest to the host.
-    HostCalls,
-    /// Bytes of checkpoints kept.
-    CheckpointBytes,
-    /// Live resource handles.
-    Handles,
-    /// Bytes of tensors, at one time.
-    TensorBytes,
-    /// Floating-point operations of tensors.
-    TensorFlops,
-    /// Tokens of texts that are embedded.
-    EmbedTokens,
-}
-
 /// What a mode gives when nothing was asked for, and the most that may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -59,29 +17,108 @@ pub struct Bounds {
     pub max: u64,
 }
 
-impl Budget {
-    /// Every budget, in the order of docs/limits.md.
-    pub const ALL: [Budget; 18] = [
-        Budget::Fuel,
-        Budget::WallMs,
-        Budget::MemoryBytes,
-        Budget::TableElements,
-        Budget::Tables,
-        Budget::Memories,
-        Budget::Instances,
-        Budget::StackBytes,
-        Budget::InputBytes,
-        Budget::OutputBytes,
-        Budget::LogBytes,
-        Budget::HostCallBytes,
-        Budget::HostCalls,
-        Budget::CheckpointBytes,
-        Budget::Handles,
-        Budget::TensorBytes,
-        Budget::TensorFlops,
-        Budget::EmbedTokens,
-    ];
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    unit: &'static str,
+    /// Default and maximum in dev, test and prod.
+    bounds: [(u64, u64); 3],
+    ceiling: Option<u64>,
+}
 
+const fn row(name: &'static str, unit: &'static str, bounds: [(u64, u64); 3]) -> Row {
+    Row { name, unit, bounds, ceiling: None }
+}
+
+const fn same(name: &'static str, unit: &'static str, bounds: (u64, u64)) -> Row {
+    row(name, unit, [bounds; 3])
+}
+
+const fn fixed(name: &'static str, unit: &'static str, limit: u64) -> Row {
+    same(name, unit, (limit, limit))
+}
+
+impl Row {
+    /// A configuration may set the maximum up to `ceiling`, not to that of mode dev.
+    const fn up_to(mut self, ceiling: u64) -> Row {
+        self.ceiling = Some(ceiling);
+        self
+    }
+}
+
+/// wasmtime counts fuel in a signed number, and so do we what nothing else bounds.
+const SIGNED: u64 = i64::MAX as u64;
+
+macro_rules! budgets {
+    ($($(#[$doc:meta])+ $budget:ident = $row:expr;)+) => {
+        /// One thing a task may spend. The names are part of the HTTP and WIT contracts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(usize)]
+        pub enum Budget {
+            $($(#[$doc])+ $budget,)+
+        }
+
+        const COUNT: usize = [$(Budget::$budget,)+].len();
+
+        impl Budget {
+            /// Every budget, in the order of docs/limits.md.
+            pub const ALL: [Budget; COUNT] = [$(Budget::$budget,)+];
+        }
+
+        static TABLE: PerBudget<Row> = PerBudget([$($row,)+]);
+    };
+}
+
+// A test holds docs/limits.md to it.
+budgets! {
+    /// Wasm operations, as wasmtime counts them, plus [`Budget::HOST_CALL_FUEL`] per host call.
+    Fuel = row("fuel", "operations", [
+        (1_000_000_000_000, 10_000_000_000_000),
+        (100_000_000_000, 1_000_000_000_000),
+        (20_000_000_000, 500_000_000_000),
+    ]).up_to(SIGNED);
+    /// Milliseconds from the start of the task to its end, host waits included.
+    WallMs = row("wall_ms", "ms", [(300_000, 3_600_000), (300_000, 600_000), (300_000, 900_000)])
+        .up_to(30 * 24 * 3600 * 1000);
+    /// Bytes, summed over all linear memories of the task. The ceiling: as many memories as there can be, each as
+    /// large as a 32-bit one gets.
+    MemoryBytes =
+        row("memory_bytes", "bytes", [(512 * MIB, 4 * GIB), (256 * MIB, 2 * GIB), (256 * MIB, GIB)]).up_to(64 * GIB);
+    /// Elements, summed over all tables of the task.
+    TableElements = fixed("table_elements", "count", 1_000_000);
+    /// Tables.
+    Tables = fixed("tables", "count", 64);
+    /// Linear memories.
+    Memories = fixed("memories", "count", 16);
+    /// Core instances inside the component.
+    Instances = fixed("instances", "count", 100);
+    /// Bytes of wasm stack. Fixed by the engine.
+    StackBytes = fixed("stack_bytes", "bytes", Budget::ENGINE_STACK_BYTES);
+    /// Bytes of input.
+    InputBytes = same("input_bytes", "bytes", (16 * MIB, 64 * MIB));
+    /// Bytes of output: what `run` returns, or a command's standard output.
+    OutputBytes = same("output_bytes", "bytes", (16 * MIB, 64 * MIB));
+    /// Bytes of log kept, head and tail; the middle is dropped and counted.
+    LogBytes = same("log_bytes", "bytes", (MIB, 16 * MIB));
+    /// Bytes copied across the sandbox boundary by host calls, both ways.
+    HostCallBytes = same("host_call_bytes", "bytes", (GIB, 64 * GIB)).up_to(SIGNED);
+    /// Calls from the guest to the host.
+    HostCalls = same("host_calls", "count", (10_000_000, 1_000_000_000)).up_to(SIGNED);
+    /// Bytes of checkpoints kept.
+    CheckpointBytes = same("checkpoint_bytes", "bytes", (64 * MIB, GIB));
+    /// Live resource handles.
+    Handles = fixed("handles", "count", 10_000);
+    /// Bytes of tensors, at one time. The ceiling: no machine has more; what this one has is looked at besides.
+    TensorBytes = row("tensor_bytes", "bytes", [(2 * GIB, 16 * GIB), (2 * GIB, 16 * GIB), (GIB, 8 * GIB)])
+        .up_to(1 << 50);
+    /// Floating-point operations of tensors.
+    TensorFlops =
+        same("tensor_flops", "operations", (10_000_000_000_000, 1_000_000_000_000_000)).up_to(SIGNED);
+    /// Tokens of texts that are embedded.
+    EmbedTokens = same("embed_tokens", "tokens", (1_000_000, 100_000_000)).up_to(SIGNED);
+}
+
+impl Budget {
     /// Fuel charged for each host call, so that a loop around cheap calls pays for the host's work.
     pub const HOST_CALL_FUEL: u64 = 100;
 
@@ -90,26 +127,7 @@ impl Budget {
 
     /// The name in JSON, on the command line and in WIT.
     pub fn name(self) -> &'static str {
-        match self {
-            Budget::Fuel => "fuel",
-            Budget::WallMs => "wall_ms",
-            Budget::MemoryBytes => "memory_bytes",
-            Budget::TableElements => "table_elements",
-            Budget::Tables => "tables",
-            Budget::Memories => "memories",
-            Budget::Instances => "instances",
-            Budget::StackBytes => "stack_bytes",
-            Budget::InputBytes => "input_bytes",
-            Budget::OutputBytes => "output_bytes",
-            Budget::LogBytes => "log_bytes",
-            Budget::HostCallBytes => "host_call_bytes",
-            Budget::HostCalls => "host_calls",
-            Budget::CheckpointBytes => "checkpoint_bytes",
-            Budget::Handles => "handles",
-            Budget::TensorBytes => "tensor_bytes",
-            Budget::TensorFlops => "tensor_flops",
-            Budget::EmbedTokens => "embed_tokens",
-        }
+        TABLE[self].name
     }
 
     /// The budget of that name.
@@ -124,47 +142,21 @@ impl Budget {
 
     /// Whether the unit is bytes (for messages, and for `256MiB` on the command line).
     pub fn is_bytes(self) -> bool {
-        self.name().ends_with("_bytes")
+        self.unit() == "bytes"
     }
 
     /// What is counted, in a word.
     pub fn unit(self) -> &'static str {
-        match self {
-            Budget::Fuel | Budget::TensorFlops => "operations",
-            Budget::WallMs => "ms",
-            Budget::EmbedTokens => "tokens",
-            _ if self.is_bytes() => "bytes",
-            _ => "count",
-        }
+        TABLE[self].unit
     }
 
-    /// Default and maximum in `mode`. The table of docs/limits.md; a test holds the two together.
+    /// Default and maximum in `mode`.
     pub fn bounds(self, mode: Mode) -> Bounds {
-        let (default, max) = match (self, mode) {
-            (Budget::Fuel, Mode::Dev) => (1_000_000_000_000, 10_000_000_000_000),
-            (Budget::Fuel, Mode::Test) => (100_000_000_000, 1_000_000_000_000),
-            (Budget::Fuel, Mode::Prod) => (20_000_000_000, 500_000_000_000),
-            (Budget::WallMs, Mode::Dev) => (300_000, 3_600_000),
-            (Budget::WallMs, Mode::Test) => (300_000, 600_000),
-            (Budget::WallMs, Mode::Prod) => (300_000, 900_000),
-            (Budget::MemoryBytes, Mode::Dev) => (512 * MIB, 4 * GIB),
-            (Budget::MemoryBytes, Mode::Test) => (256 * MIB, 2 * GIB),
-            (Budget::MemoryBytes, Mode::Prod) => (256 * MIB, GIB),
-            (Budget::TableElements, _) => (1_000_000, 1_000_000),
-            (Budget::Tables, _) => (64, 64),
-            (Budget::Memories, _) => (16, 16),
-            (Budget::Instances, _) => (100, 100),
-            (Budget::StackBytes, _) => (Self::ENGINE_STACK_BYTES, Self::ENGINE_STACK_BYTES),
-            (Budget::InputBytes | Budget::OutputBytes, _) => (16 * MIB, 64 * MIB),
-            (Budget::LogBytes, _) => (MIB, 16 * MIB),
-            (Budget::HostCallBytes, _) => (GIB, 64 * GIB),
-            (Budget::HostCalls, _) => (10_000_000, 1_000_000_000),
-            (Budget::CheckpointBytes, _) => (64 * MIB, GIB),
-            (Budget::Handles, _) => (10_000, 10_000),
-            (Budget::TensorBytes, Mode::Prod) => (GIB, 8 * GIB),
-            (Budget::TensorBytes, _) => (2 * GIB, 16 * GIB),
-            (Budget::TensorFlops, _) => (10_000_000_000_000, 1_000_000_000_000_000),
-            (Budget::EmbedTokens, _) => (1_000_000, 100_000_000),
+        let [dev, test, prod] = TABLE[self].bounds;
+        let (default, max) = match mode {
+            Mode::Dev => dev,
+            Mode::Test => test,
+            Mode::Prod => prod,
         };
         Bounds { default, max }
     }
@@ -182,20 +174,7 @@ impl Budget {
     /// The highest maximum that a configuration may set. Where the engine's pool, the server's buffers or the
     /// store are sized by mode dev, that is dev's; where nothing but the task itself grows, it is more.
     pub fn ceiling(self) -> u64 {
-        match self {
-            // wasmtime counts fuel in a signed number.
-            Budget::Fuel
-            | Budget::HostCalls
-            | Budget::HostCallBytes
-            | Budget::TensorFlops
-            | Budget::EmbedTokens => i64::MAX as u64,
-            // No machine has more; what this one has is looked at besides.
-            Budget::TensorBytes => 1 << 50,
-            Budget::WallMs => 30 * 24 * 3600 * 1000,
-            // As many memories as there can be, each as large as a 32-bit one gets.
-            Budget::MemoryBytes => 64 * GIB,
-            _ => self.bounds(Mode::Dev).max,
-        }
+        TABLE[self].ceiling.unwrap_or_else(|| self.bounds(Mode::Dev).max)
     }
 
     /// A quantity of this budget for people: `272 MiB`, `1000 ms`, `5`.

@@ -5,8 +5,8 @@
 //! that is dropped unsettled (the call failed, the task was ended in the middle) gives everything
 //! back, so no path through a host function can leave the ledger wrong.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::budget::PerBudget;
 use super::{Budget, Limits, Taken};
@@ -23,6 +23,19 @@ pub struct Ledger {
     peaks: PerBudget<AtomicU64>,
     /// Bytes that the machine refused, until somebody asks; 0 is none.
     machine_refused: AtomicU64,
+    /// What the last call of a capability came to, if it was refused.
+    refused: Mutex<Option<Refused>>,
+}
+
+/// Why a capability refused a call: a guest that gives up after it did so because of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// So much of a budget was not left.
+    Budget(Budget, u64),
+    /// The task was not granted it.
+    Denied,
+    /// What is behind it was not there, or not in time.
+    Unavailable,
 }
 
 /// An amount that is spent for as long as this is there.
@@ -77,7 +90,8 @@ impl Ledger {
     /// An empty ledger under `limits`.
     pub fn new(limits: Limits) -> Ledger {
         let zeros = || PerBudget::new(|_| AtomicU64::new(0));
-        Ledger { limits, used: zeros(), peaks: zeros(), machine_refused: AtomicU64::new(0) }
+        let (machine_refused, refused) = (AtomicU64::new(0), Mutex::default());
+        Ledger { limits, used: zeros(), peaks: zeros(), machine_refused, refused }
     }
 
     /// The limits this ledger counts against.
@@ -93,6 +107,11 @@ impl Ledger {
     /// The most that was spent or reserved of `budget` at one time, of those that are held too.
     pub fn peak(&self, budget: Budget) -> u64 {
         self.used(budget).max(self.peaks[budget].load(Ordering::Relaxed))
+    }
+
+    /// Bytes of the machine's memory that the task holds: linear memories and tensors.
+    pub fn memory_held(&self) -> u64 {
+        self.used(Budget::MemoryBytes).saturating_add(self.used(Budget::TensorBytes))
     }
 
     /// What is left of `budget`.
@@ -158,6 +177,16 @@ impl Ledger {
             0 => None,
             _ => Some(self.machine_refused.swap(0, Ordering::Relaxed)),
         }
+    }
+
+    /// Notes what a call of a capability came to.
+    pub fn note(&self, refused: Option<Refused>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    /// Why the last call of a capability was refused, if it was.
+    pub fn refused(&self) -> Option<Refused> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a figure that something else counts (fuel, time, the limiter's peaks).

@@ -17,7 +17,7 @@ mod request;
 mod thresholds;
 
 pub use budget::{Bounds, Budget};
-pub use ledger::{Exhausted, Held, Ledger, Reservation};
+pub use ledger::{Exhausted, Held, Ledger, Refused, Reservation};
 pub use limiter::{Limiter, Refusal};
 pub use machine_memory::{MachineMemory, Taken};
 pub use mode::{Mode, UnknownMode};

@@ -19,14 +19,14 @@ pub struct Affected {
     pub id: TaskId,
     /// How urgent it is.
     pub priority: Priority,
-    /// Bytes of linear memory that it held.
+    /// Bytes that it held, in linear memories and tensors.
     pub memory_bytes: u64,
 }
 
 /// What tasks hold and may come to need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Bytes of linear memory.
+    /// Bytes of linear memories and tensors.
     pub used_bytes: u64,
     /// What they count with where another one wants to begin.
     pub counted_bytes: u64,

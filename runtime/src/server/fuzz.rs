@@ -55,7 +55,8 @@ pub fn websocket(bytes: &[u8]) {
 
 /// The count of HTTP/2 frames is the same however the bytes are cut.
 pub fn http2_frames(bytes: &[u8]) {
-    let (Some((size, bytes)), mut whole, mut cut) = (bytes.split_first(), Frames::new(), Frames::new()) else {
+    let (Some((size, bytes)), mut whole, mut cut) = (bytes.split_first(), Frames::new(), Frames::new())
+    else {
         return;
     };
     let at_once = whole.read(bytes);

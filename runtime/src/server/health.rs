@@ -1,6 +1,5 @@
 //! How everything is: looked at from time to time, so that asking costs nothing and answers at once.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use super::trend::Trends;
 use crate::backend::embedding::Embedder;
 use crate::engine::{ENGINE_VERSION, TICK};
 use crate::guard::{Guard, Pressure};
-use crate::protection::{Disk, Level, Resource};
+use crate::protection::{Level, Resource};
 use crate::scheduler::Scheduler;
 use crate::task::timestamp;
 use crate::task_store::{self, SqliteStore};
@@ -22,9 +21,6 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A write takes no longer than this on a disk that is well.
 const SLOW_WRITE: Duration = Duration::from_secs(2);
-
-/// Share of the file system that is full enough to warn of.
-const NEARLY_FULL_PERCENT: f64 = 95.0;
 
 /// The check of the store.
 const TASK_STORE: &str = "task_store";
@@ -83,7 +79,6 @@ pub struct Health {
     store: Arc<SqliteStore>,
     scheduler: Scheduler,
     guard: Arc<Guard>,
-    data_dir: PathBuf,
     attestation: Arc<Attestation>,
     embedder: Arc<Embedder>,
     last: Mutex<Report>,
@@ -96,14 +91,13 @@ impl Health {
         store: Arc<SqliteStore>,
         scheduler: Scheduler,
         guard: Arc<Guard>,
-        data_dir: PathBuf,
         attestation: Arc<Attestation>,
         embedder: Arc<Embedder>,
     ) -> Health {
         let report = Report { overall: Overall::Healthy, checks: Vec::new(), timestamp: String::new() };
         let last = Mutex::new(report);
         let trends = Mutex::default();
-        let health = Health { store, scheduler, guard, data_dir, attestation, embedder, last, trends };
+        let health = Health { store, scheduler, guard, attestation, embedder, last, trends };
         health.look().await;
         health
     }
@@ -120,6 +114,7 @@ impl Health {
     pub fn report(&self) -> Report {
         let mut report = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // These change from one moment to the next, and cost nothing to look at.
+        report.checks.push(self.filesystem());
         report.checks.push(self.queue());
         report.checks.push(self.pressure("cpu", &[Resource::Cpu], "others want the processors"));
         report.checks.push(self.pressure(
@@ -171,7 +166,7 @@ impl Health {
     }
 
     async fn look(&self) {
-        let checks = vec![self.engine().await, self.task_store().await, self.filesystem().await];
+        let checks = vec![self.engine().await, self.task_store().await];
         let now = jiff::Timestamp::now();
         let report = Report { overall: Overall::Healthy, checks, timestamp: timestamp(now) };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = report;
@@ -205,27 +200,18 @@ impl Health {
         check(TASK_STORE, begun, Value::Null, verdict)
     }
 
-    async fn filesystem(&self) -> Check {
+    /// How full the file system of the data directory is, by the limit above which nothing new is accepted.
+    fn filesystem(&self) -> Check {
         let begun = Instant::now();
-        let path = self.data_dir.clone();
-        let found = tokio::task::spawn_blocking(move || Disk::of(&path)).await;
-        let (details, verdict) = match found {
-            Ok(Ok(Disk { used_percent, free_bytes, total_bytes })) => {
-                let full = format!("the file system of the data directory is {used_percent:.0} % full");
-                let verdict = match used_percent > NEARLY_FULL_PERCENT {
-                    true => {
-                        Err((Overall::Degraded, full, "free space: when it is full, nothing new is accepted"))
-                    }
-                    false => Ok(()),
-                };
-                (json!({"free_bytes": free_bytes, "total_bytes": total_bytes}), verdict)
+        let Pressure { level, failure, details } = self.guard.pressure(Resource::Disk);
+        let verdict = match (failure, level) {
+            (Some(why), _) => Err((Overall::Degraded, why, "is the data directory still there?")),
+            (None, Level::Critical) => {
+                let used = details["used_percent"].as_f64().unwrap_or_default();
+                let full = format!("the file system of the data directory is {used:.0} % full");
+                Err((Overall::Degraded, full, "free space: until then nothing new is accepted"))
             }
-            Ok(Err(error)) => {
-                let verdict =
-                    Err((Overall::Unhealthy, error.to_string(), "is the data directory still there?"));
-                (Value::Null, verdict)
-            }
-            Err(error) => (Value::Null, Err((Overall::Degraded, error.to_string(), "look at the log"))),
+            (None, _) => Ok(()),
         };
         check("filesystem", begun, details, verdict)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Extension;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get, post, put};
@@ -18,7 +18,22 @@ use super::handlers::{
 };
 use super::observe::Routes;
 use super::problem::Problem;
+use super::query::Query;
 use super::{sessions, websocket};
+
+/// Where something may be asked after the path; everywhere else that is a mistake.
+const WITH_QUERY: [(Method, &str); 10] = [
+    (Method::POST, "/api/components"),
+    (Method::POST, "/api/tasks"),
+    (Method::GET, "/api/tasks"),
+    (Method::GET, "/tasks"),
+    (Method::DELETE, "/api/tasks/{id}"),
+    (Method::GET, "/api/tasks/{id}/logs"),
+    (Method::GET, "/api/events"),
+    (Method::GET, websocket::PATH),
+    (Method::GET, "/api/v1/health/{check}/trend"),
+    (Method::GET, "/api/v1/protection/decisions"),
+];
 
 /// Finds the handler of a request that was admitted; and for any path the route that it is of.
 pub fn router(app: Arc<App>) -> (Router, Routes) {
@@ -76,12 +91,27 @@ pub fn router(app: Arc<App>) -> (Router, Routes) {
         routes.add(path, path);
     }
     for (path, methods) in tenants.into_iter().chain(operators).chain(open) {
+        let methods = methods
+            .route_layer(from_fn(move |request: Request<Body>, next: Next| known_only(path, request, next)));
         let (methods, with_slash) = (methods.fallback(wrong_method), format!("{path}/"));
         routes.add(&with_slash, path);
         routes.add(path, path);
         router = router.route(&with_slash, methods.clone()).route(path, methods);
     }
     (router.fallback(no_such_path).with_state(app), routes)
+}
+
+/// Refuses what is asked where nobody would look at it.
+async fn known_only(path: &'static str, request: Request<Body>, next: Next) -> Response<Body> {
+    let is_read = WITH_QUERY.iter().any(|(method, with)| method == request.method() && *with == path);
+    let asked = match is_read {
+        true => Ok(()),
+        false => Query::of(request.uri(), &[]).and_then(|query| query.end("nothing")),
+    };
+    match asked {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 async fn operator_only(

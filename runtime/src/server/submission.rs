@@ -72,9 +72,9 @@ impl TaskJson {
         let number = |name: &str, value: String| {
             value.parse::<u64>().map_err(|_| Problem::invalid(name, "a whole number that is not negative"))
         };
-        let word = |name: &str, value: String| serde_json::Value::String(value).pipe(name);
         let mut task = TaskJson {
             input_text: query.take("input").or_else(|| query.take("input_text")),
+            input_base64: query.take("input_base64"),
             args: query.take_all("arg"),
             description: query.take("description"),
             deterministic: query.take_flag("deterministic")?.unwrap_or(false),
@@ -100,6 +100,17 @@ impl TaskJson {
             let attempts = number("retry.max_attempts", attempts)?;
             task.retry.max_attempts = Some(u32::try_from(attempts).unwrap_or(u32::MAX));
         }
+        if let Some(on) = query.take("retry.on") {
+            let kinds = on.split(',').map(|kind| word("retry.on", kind.to_owned()));
+            task.retry.on = Some(kinds.collect::<Result<_>>()?);
+        }
+        if let Some(wait) = query.take("retry.backoff_ms") {
+            task.retry.backoff_ms = Some(number("retry.backoff_ms", wait)?);
+        }
+        if let Some(grants) = query.take("grants") {
+            let Object(grants) = super::json::parse_as("grants", grants.as_bytes())?;
+            task.grants = Some(grants);
+        }
         if let Some(metadata) = query.take("metadata") {
             task.metadata = Some(super::json::parse(metadata.as_bytes())?);
         }
@@ -107,8 +118,8 @@ impl TaskJson {
     }
 
     /// What [`TaskJson::from_query`] reads.
-    pub const QUERY: &str = "input, arg, env, priority, limits.NAME, retry.max_attempts, deterministic, durable, \
-        description, metadata, wait, dry_run, digest";
+    pub const QUERY: &str = "input, input_base64, arg, env, priority, limits.NAME, grants, retry.max_attempts, \
+        retry.on, retry.backoff_ms, deterministic, durable, description, metadata, wait, dry_run, digest";
 
     /// Takes the input out: the JSON's text, a text, or bytes; at most one of them.
     pub fn take_input(&mut self) -> Result<Option<Bytes>> {
@@ -182,14 +193,9 @@ impl TaskJson {
     }
 }
 
-trait Pipe {
-    fn pipe<T: serde::de::DeserializeOwned>(self, field: &str) -> Result<T>;
-}
-
-impl Pipe for serde_json::Value {
-    fn pipe<T: serde::de::DeserializeOwned>(self, field: &str) -> Result<T> {
-        Misfit::fit(self).map_err(|Misfit { rule, .. }| Problem::invalid(field, rule))
-    }
+/// A word that is one of those of `T`.
+fn word<T: serde::de::DeserializeOwned>(field: &str, word: String) -> Result<T> {
+    Misfit::fit(serde_json::Value::String(word)).map_err(|Misfit { rule, .. }| Problem::invalid(field, rule))
 }
 
 /// Whether a component may be called that: what a file name, a URL and a terminal can all take.

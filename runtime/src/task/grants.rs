@@ -124,6 +124,12 @@ impl Capability {
         }
     }
 
+    /// Whether using it changes something that outlives the task, or tells somebody of it: nothing of the kind may
+    /// happen before the task is stored.
+    pub fn reaches_outside(self) -> bool {
+        !matches!(self, Capability::Tensor | Capability::Embedding)
+    }
+
     /// The JSON that grants it, with example names to replace.
     pub fn example(self) -> &'static str {
         match self {
@@ -139,6 +145,11 @@ impl Capability {
 }
 
 impl Grants {
+    /// Whether it lets a task reach outside ([`Capability::reaches_outside`]).
+    pub fn reach_outside(&self) -> bool {
+        Capability::ALL.into_iter().any(|capability| capability.reaches_outside() && self.allow(capability))
+    }
+
     /// What both grant. What is granted of a list are the names in both.
     pub fn within(self, most: &Grants) -> Grants {
         let both = |asked: Vec<String>, most: &[String]| -> Vec<String> {

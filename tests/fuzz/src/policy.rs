@@ -8,8 +8,8 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use omnimind::limits::Mode;
 use omnimind::protection::{
-    Action, CALM, Cpu, DWELL, Disk, ENDING_AFTER, Level, Missing, PRUNING_EVERY, Process, Ram, Reading, Resource,
-    Rules, Sample, Scope, Stall, Stalls, State, decide,
+    Action, CALM, Cpu, DWELL, Disk, ENDING_AFTER, Level, Missing, PRUNING_EVERY, Process, Ram, Reading,
+    Resource, Rules, Sample, Scope, Stall, Stalls, State, decide,
 };
 
 /// A figure that is there, or not, or not any more.
@@ -100,7 +100,11 @@ fuzz_target!(|input: (u8, bool, Vec<Look>)| {
         if format!("{sample:?}").contains("NaN") {
             // Evidence of it is unequal to itself.
         } else {
-            assert_eq!(decide(&rules, &state, &sample), (next.clone(), decisions.clone()), "it is a function");
+            assert_eq!(
+                decide(&rules, &state, &sample),
+                (next.clone(), decisions.clone()),
+                "it is a function"
+            );
         }
         for decision in &decisions {
             assert_eq!((decision.at, decision.level), (at, next.level(decision.resource)));

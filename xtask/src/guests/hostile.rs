@@ -1,5 +1,5 @@
-//! The hostile guests: text in `guest-tasks/hostile/*.wat`, assembled with the skeleton that they share. Nothing is
-//! validated here: to be invalid is the point of some.
+//! The hostile guests: text in `guest-tasks/hostile/*.wat`, assembled with what they share. Nothing is validated here:
+//! to be invalid is the point of some.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::layout::Layout;
 
 const RECIPE: &str = include_str!("hostile.rs");
 
-/// The line that stands for `skeleton.inc`, the module every guest begins with.
-const INCLUDE: &str = ";; include skeleton";
+/// What a line `;; include NAME` stands for: the module every guest begins with, and our `error`.
+const INCLUDED: [&str; 2] = ["skeleton", "types"];
 
 /// A hostile guest.
 pub struct Hostile {
@@ -48,10 +48,15 @@ pub fn assemble(layout: &Layout, guests: &[Hostile], stamps: &mut Stamps, all: b
     let mut current = 0;
     let read =
         |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    // On one line, so that errors name the right lines of the guest.
-    let skeleton = read(&layout.guest_tasks().join("hostile/skeleton.inc"))?.replace('\n', " ");
+    let mut included = Vec::new();
+    for name in INCLUDED {
+        let text = read(&layout.guest_tasks().join(format!("hostile/{name}.inc")))?;
+        // On one line, so that errors name the right lines of the guest.
+        included.push((format!(";; include {name}"), text.replace('\n', " ")));
+    }
     for guest in guests {
-        let text = read(&guest.path)?.replace(INCLUDE, &skeleton);
+        let text = read(&guest.path)?;
+        let text = included.iter().fold(text, |text, (line, with)| text.replace(line, with));
         let sources = Digest::of(text.as_bytes()).with_recipe(RECIPE);
         if stamps.size_if_current(&guest.name, &sources).is_some() {
             current += 1;

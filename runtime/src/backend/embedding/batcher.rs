@@ -151,12 +151,7 @@ impl Batcher {
     }
 
     /// The vectors of `texts`, in order. Dropped, it leaves out what is not made yet.
-    pub async fn embed(
-        &self,
-        texts: Vec<Encoded>,
-        slots: Arc<dyn ComputeSlots>,
-        coming: Coming,
-    ) -> Outcome {
+    pub async fn embed(&self, texts: Vec<Encoded>, slots: Arc<dyn ComputeSlots>, coming: Coming) -> Outcome {
         let (tell, told) = oneshot::channel();
         let count = texts.len();
         let work = Work {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub base_url: String,
     /// Texts that are embedded together.
     pub batch: usize,
+    /// Threads to compute on at most; how many are at work, compute slots say.
+    pub threads: usize,
     /// Vectors that are kept.
     pub cache_size: usize,
     /// How long.
@@ -43,6 +45,7 @@ impl Default for Settings {
             folder: PathBuf::new(),
             base_url: String::new(),
             batch: 64,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
             cache_size: 0,
             cache_ttl: Duration::ZERO,
         }

@@ -7,11 +7,12 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::batcher::{Batcher, Coming, Outcome};
-use super::cache::{self, Key};
+use super::cache;
 use super::{
-    Choice, EmbeddingBackend, Encoded, Error, Hashing, Local, Model, Server, Settings, Vectors,
+    Choice, EmbeddingBackend, Encoded, Error, Hashing, Local, Model, Server, Settings, Vector, Vectors,
 };
 use crate::backend::work::{ComputeSlots, Inline, Share, Workers};
+use crate::limits::{Budget, Ledger};
 
 /// Texts that are so short together are made ready at once: some hundred microseconds.
 const SHORT_BYTES: usize = 8 << 10;
@@ -48,6 +49,19 @@ pub struct Ready {
     batcher: Batcher,
     /// Of the last call, if no vectors could be made.
     last_failure: Mutex<Option<(Instant, Error)>>,
+}
+
+/// Who wants vectors, and pays for them.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// Whose they are: what is kept is a tenant's own.
+    pub tenant: &'a str,
+    /// Where tokens are counted.
+    pub ledger: &'a Ledger,
+    /// What counts them.
+    pub workers: &'a dyn Workers,
+    /// What the model computes within.
+    pub slots: &'a Arc<dyn ComputeSlots>,
 }
 
 /// How it is.
@@ -143,31 +157,31 @@ impl Embedder {
         *self.choice.get_or_init(|| choose).await
     }
 
-    /// The backend, which is loaded now if it is not: to compute on up to `threads` threads.
+    /// The backend, which is loaded now if it is not.
     ///
     /// # Errors
     /// There is no model, or it cannot be used.
-    pub async fn ready(self: &Arc<Embedder>, threads: usize) -> Result<Arc<Ready>, Error> {
+    pub async fn ready(self: &Arc<Embedder>) -> Result<Arc<Ready>, Error> {
         if let Some(ready) = self.ready.get() {
             return Ok(ready.clone());
         }
         let embedder = self.clone();
         // Whoever asked may end: the loading goes on, so that it is done once.
         let loading = tokio::spawn(async move {
-            let ready = embedder.ready.get_or_try_init(|| embedder.load(threads)).await.cloned();
+            let ready = embedder.ready.get_or_try_init(|| embedder.load()).await.cloned();
             embedder.look().await;
             ready
         });
         loading.await.map_err(|error| Error::Internal(format!("loading the model: {error}")))?
     }
 
-    async fn load(&self, threads: usize) -> Result<Arc<Ready>, Error> {
+    async fn load(&self) -> Result<Arc<Ready>, Error> {
         if let Some((since, error)) = &*lock(&self.last_failure)
             && since.elapsed() < RETRY_AFTER
         {
             return Err(error.clone());
         }
-        let loaded = self.open(threads).await;
+        let loaded = self.open().await;
         *lock(&self.last_failure) = loaded.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let backend = loaded?;
         let model = backend.describe();
@@ -181,7 +195,7 @@ impl Embedder {
         Ok(Arc::new(Ready { model, backend, batcher, last_failure: Mutex::default() }))
     }
 
-    async fn open(&self, threads: usize) -> Result<Arc<dyn EmbeddingBackend>, Error> {
+    async fn open(&self) -> Result<Arc<dyn EmbeddingBackend>, Error> {
         match self.choice().await {
             Choice::Hashing => Ok(Arc::new(Hashing)),
             Choice::Ollama => match &self.server {
@@ -190,7 +204,7 @@ impl Embedder {
             },
             Choice::Local if self.settings.missing_file().is_some() => Err(self.no_files()),
             Choice::Local => {
-                let Settings { folder, model, .. } = self.settings.clone();
+                let Settings { folder, model, threads, .. } = self.settings.clone();
                 let begun = Instant::now();
                 let loading = tokio::task::spawn_blocking(move || Local::load(&folder, &model, threads));
                 let local = match loading.await {
@@ -217,23 +231,55 @@ impl Embedder {
         ))
     }
 
-    /// What a text of a tenant is kept by.
-    pub fn key(&self, tenant: &str, model: &Model, text: &str) -> Key {
-        cache::key(tenant, &model.name, text)
+    /// The vectors of texts in order: those that are kept, which cost nothing, and the others made together with those
+    /// of others. Their tokens are counted and set aside first.
+    ///
+    /// # Errors
+    /// Whatever can be wrong.
+    pub async fn vectors(
+        &self,
+        ready: &Ready,
+        texts: Vec<String>,
+        caller: Caller<'_>,
+    ) -> Result<Vec<Vector>, Error> {
+        let Caller { tenant, ledger, workers, slots } = caller;
+        let (mut vectors, mut missing, mut keys) = (Vec::with_capacity(texts.len()), Vec::new(), Vec::new());
+        for (at, text) in texts.into_iter().enumerate() {
+            let key = cache::key(tenant, &ready.model.name, &text);
+            let kept = self.vectors.find(&key);
+            if kept.is_none() {
+                missing.push((at, text));
+                keys.push(key);
+            }
+            vectors.push(kept);
+        }
+        if !missing.is_empty() {
+            let coming = ready.batcher.coming();
+            let places: Vec<usize> = missing.iter().map(|(at, _)| *at).collect();
+            let encoded = ready.encode(missing, workers).await?;
+            let tokens = encoded.iter().fold(0_u64, |sum, text| sum.saturating_add(text.tokens));
+            let reserved = ledger.reserve(Budget::EmbedTokens, tokens)?;
+            let made = ready.embed(encoded, slots.clone(), coming).await;
+            reserved.settle(made.tokens);
+            workers.charge(made.cpu);
+            for ((at, key), vector) in places.into_iter().zip(keys).zip(made.vectors?) {
+                self.vectors.keep(key, vector.clone());
+                if let Some(place) = vectors.get_mut(at) {
+                    *place = Some(vector);
+                }
+            }
+        }
+        let all: Option<Vec<Vector>> = vectors.into_iter().collect();
+        all.ok_or_else(|| Error::Internal("a vector is missing".to_owned()))
     }
 }
 
 impl Ready {
-    /// Says that texts are on their way.
-    pub fn coming(&self) -> Coming {
-        self.batcher.coming()
-    }
-
     /// Makes texts ready, in turns with all guests. The number beside each is what errors call it.
     ///
     /// # Errors
     /// One of them breaks a rule; or the task has ended.
-    pub async fn encode(
+    async fn encode(
         &self,
         texts: Vec<(usize, String)>,
         workers: &dyn Workers,
@@ -250,12 +296,7 @@ impl Ready {
     }
 
     /// The vectors of texts, together with those of others.
-    pub async fn embed(
-        &self,
-        texts: Vec<Encoded>,
-        slots: Arc<dyn ComputeSlots>,
-        coming: Coming,
-    ) -> Outcome {
+    async fn embed(&self, texts: Vec<Encoded>, slots: Arc<dyn ComputeSlots>, coming: Coming) -> Outcome {
         let outcome = self.batcher.embed(texts, slots, coming).await;
         match &outcome.vectors {
             Ok(_) => *lock(&self.last_failure) = None,

@@ -22,13 +22,13 @@ use async_trait::async_trait;
 
 pub use cache::Vectors;
 pub use choice::{Choice, Settings, folder_of};
-pub use batcher::Outcome;
-pub use embedder::{Embedder, Ready, Status};
+pub use embedder::{Caller, Embedder, Ready, Status};
 pub use hashing::Hashing;
 pub use local::Local;
 pub use ollama::{Ollama, Server};
 
 use super::work::{ComputeSlots, Stopped};
+use crate::limits::Exhausted;
 
 /// No text has so many bytes for each token that a model takes: a longer one need not be looked at.
 const MAX_TOKEN_BYTES: usize = 32;
@@ -95,6 +95,9 @@ pub enum Error {
     /// The service took too long.
     #[error("{0}")]
     TimedOut(String),
+    /// The task has not so many tokens left.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// Nobody waits for it any more.
     #[error("stopped: nobody waits for the vectors any more")]
     Stopped,

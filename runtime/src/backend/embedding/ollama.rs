@@ -214,7 +214,10 @@ impl Ollama {
         let inputs: Vec<&str> = texts.iter().map(|(text, _)| &**text).collect();
         let body = json!({"model": self.model.name, "input": inputs, "truncate": false});
         let most = MAX_ANSWER_BYTES + texts.len() * self.model.dimensions * NUMBER_BYTES;
-        let (status, body) = self.server.ask("/api/embed", &body, most, until.saturating_duration_since(Instant::now())).await?;
+        let (status, body) = self
+            .server
+            .ask("/api/embed", &body, most, until.saturating_duration_since(Instant::now()))
+            .await?;
         match status {
             StatusCode::OK => {}
             StatusCode::BAD_REQUEST => {

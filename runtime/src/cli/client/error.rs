@@ -87,7 +87,7 @@ impl Problem {
                 | "capability_unavailable",
             ) => Exit::Refused,
             (401 | 403, _) => Exit::Unauthorized,
-            (404, _) => Exit::NotFound,
+            (404 | 410, _) => Exit::NotFound,
             (409, _) => Exit::Conflict,
             (408 | 429 | 502..=504 | 507, _) => Exit::Busy,
             (400..=499, _) => Exit::Usage,

@@ -130,8 +130,12 @@ pub async fn finish(connection: &Connection, id: &str, body: &[u8], json: bool) 
         table::print_json(body).map_err(Failed::runtime)?;
     } else {
         if record.status == Status::Completed {
-            let output = connection.get(&["api", "tasks", id, "output"], &[]).await?;
-            terminal::print_output(&output).map_err(Failed::runtime)?;
+            match connection.get(&["api", "tasks", id, "output"], &[]).await {
+                Ok(output) => terminal::print_output(&output).map_err(Failed::runtime)?,
+                // The task has done its work all the same.
+                Err(error) if error.status() == Some(410) => note!("{}", Failed::from(error).error),
+                Err(error) => return Err(error.into()),
+            }
         }
         print_end(&record);
     }

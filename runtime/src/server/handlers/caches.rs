@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use serde_json::json;
 
 use super::Segment;
@@ -12,27 +12,19 @@ use crate::cache::Cache;
 use crate::server::App;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
-use crate::server::query::Query;
 
 /// `GET /api/cache/`
-pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>> {
-    Query::of(request.uri(), &[])?.end("nothing")?;
-    Ok(json::answer(StatusCode::OK, &json!({"caches": app.cache_figures()})))
+pub async fn list(State(app): State<Arc<App>>) -> Response<Body> {
+    json::answer(StatusCode::OK, &json!({"caches": app.cache_figures()}))
 }
 
 /// `DELETE /api/cache/`
-pub async fn clear_all(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>> {
-    Query::of(request.uri(), &[])?.end("nothing")?;
-    Ok(cleared(app.caches.iter()))
+pub async fn clear_all(State(app): State<Arc<App>>) -> Response<Body> {
+    cleared(app.caches.iter())
 }
 
 /// `DELETE /api/cache/{name}`
-pub async fn clear(
-    State(app): State<Arc<App>>,
-    Segment(name): Segment,
-    request: Request<Body>,
-) -> Result<Response<Body>> {
-    Query::of(request.uri(), &[])?.end("nothing")?;
+pub async fn clear(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<Response<Body>> {
     match app.caches.iter().find(|cache| cache.figures().name == name) {
         Some(cache) => Ok(cleared([cache].into_iter())),
         None => {

@@ -13,7 +13,6 @@ use super::media_type;
 use crate::server::App;
 use crate::server::json;
 use crate::server::problem::{Problem, Result};
-use crate::server::query::Query;
 use crate::task::Object;
 use crate::telemetry::{self, LEVELS};
 
@@ -21,10 +20,9 @@ use crate::telemetry::{self, LEVELS};
 const MAX_BODY: usize = 1 << 10;
 
 /// `GET /api/v1/logging/level`
-pub async fn level(request: Request<Body>) -> Result<Response<Body>> {
-    Query::of(request.uri(), &[])?.end("nothing")?;
+pub async fn level() -> Response<Body> {
     let body = json!({"level": name(telemetry::level()), "dropped_lines": telemetry::dropped()});
-    Ok(json::answer(StatusCode::OK, &body))
+    json::answer(StatusCode::OK, &body)
 }
 
 #[derive(Deserialize)]
@@ -35,7 +33,6 @@ struct Change {
 
 /// `PUT /api/v1/logging/level`: `{"level": "DEBUG"}`, until the server ends.
 pub async fn set_level(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>> {
-    Query::of(request.uri(), &[])?.end("nothing")?;
     let (head, body) = request.into_parts();
     if media_type(&head.headers) != "application/json" {
         return Err(Problem::unsupported("the body is application/json: {\"level\": \"DEBUG\"}"));

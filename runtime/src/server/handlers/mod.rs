@@ -27,7 +27,6 @@ pub use listed::TaskList;
 
 use crate::server::App;
 use crate::server::problem::Problem;
-use crate::server::query::Query;
 
 /// What stands in a path where the route has a name; what is not UTF-8 names nothing.
 pub struct Segment(pub String);
@@ -46,7 +45,6 @@ const MAX_NOTHING: usize = 64 << 10;
 
 /// Refuses what a request says where all is said by its path.
 async fn nothing_sent(app: &App, request: Request<Body>) -> Result<(), Problem> {
-    Query::of(request.uri(), &[])?.end("nothing")?;
     let (head, body) = request.into_parts();
     let whole = app.bodies.read(&head.headers, body, "the body", MAX_NOTHING, 1).await?;
     match whole.bytes.is_empty() {

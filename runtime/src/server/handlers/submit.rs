@@ -77,9 +77,9 @@ pub async fn submit(
     }
     let mut found = find(&app, &caller, &task, component).await?;
     let keep = found.keep.take();
-    let waits = wait.is_some_and(|wait| !wait.is_zero()) && found.capabilities.is_empty();
     let mode = app.modes.mode();
     let spec = spec_of(&app, &caller, mode, task, found)?;
+    let waits = wait.is_some_and(|wait| !wait.is_zero()) && !spec.grants.reach_outside();
     Requested::all(&spec.limits)?
         .effective(app.modes.of(mode).limits)?
         .admit_input(sent_input.len() as u64)?;

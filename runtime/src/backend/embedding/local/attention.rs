@@ -109,10 +109,10 @@ fn attend(
         let count = out.len() / width.max(1);
         let scores = scores.get_mut(..count * length).unwrap_or_default();
         let query = query.rows(at * QUERIES..at * QUERIES + count)?;
-        product(MatrixMut::new(scores, count, length)?, Before::Replaced, query, key, 1)?;
+        product(MatrixMut::new(scores, count, length)?, Before::Replaced, query, key)?;
         model.math.softmax(scores, length);
         let out = MatrixMut::new(out, count, width)?.columns(columns.clone())?;
-        product(out, Before::Replaced, Matrix::new(scores, count, length)?, value, 1)?;
+        product(out, Before::Replaced, Matrix::new(scores, count, length)?, value)?;
     }
     Ok(())
 }

@@ -9,13 +9,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
 use super::{EncodeError, Encoding, ForwardError, LoadError, Model, Pass};
-use crate::backend::embedding::{
-    self, Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, check_length,
-};
-use crate::backend::work::{ComputeSlots, TakenSlots};
-
-/// How much nicer than the rest of the process its threads are: as those of the guests.
-const NICE: i32 = 10;
+use crate::backend::embedding::{self, Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, check_length};
+use crate::backend::work::{ComputeSlots, TakenSlots, be_nice};
 
 /// Tokens that a slot is held for: with MiniLM some 50 ms of one core.
 const SLOT_TOKENS: usize = 512;
@@ -43,11 +38,7 @@ impl Local {
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .thread_name(|_| "embedding".to_owned())
-            .start_handler(|_| {
-                if let Err(error) = rustix::process::nice(NICE) {
-                    tracing::debug!(%error, "embedding threads run at the process's own priority");
-                }
-            })
+            .start_handler(|_| be_nice())
             // Whoever waits for the result hears of it; without this the process would end.
             .panic_handler(|_| tracing::error!("a forward pass panicked"))
             .build()
@@ -190,7 +181,6 @@ mod tests {
     #[derive(Default)]
     struct Counted {
         free: usize,
-        count: usize,
         times: AtomicUsize,
         most: Mutex<usize>,
     }
@@ -205,10 +195,6 @@ mod tests {
 
     #[async_trait]
     impl ComputeSlots for Counted {
-        fn count(&self) -> usize {
-            self.count
-        }
-
         async fn take(&self, most: usize) -> Box<dyn TakenSlots> {
             self.times.fetch_add(1, Ordering::Relaxed);
             let mut highest = self.most.lock().unwrap();
@@ -222,7 +208,7 @@ mod tests {
         let tiny = Tiny::new();
         let local = Local::load(tiny.dir(), "tiny", 2).unwrap();
         let text = local.encode(&"abc ".repeat(100)).unwrap();
-        let slots = Counted { free: 2, count: 2, ..Counted::default() };
+        let slots = Counted { free: 2, ..Counted::default() };
         let made = local.embed(vec![text.clone(); 64], &slots, Arc::new(|| true)).await;
         assert!(made.iter().all(Result::is_ok) && made.len() == 64);
         let cpu = |made: &Result<Embedded, Error>| made.as_ref().unwrap().cpu;
@@ -230,7 +216,7 @@ mod tests {
         // 102 tokens: ten texts for two slots.
         assert_eq!((slots.times.load(Ordering::Relaxed), *slots.most.lock().unwrap()), (7, 2));
         // A short text is no work for two.
-        let slots = Counted { free: 2, count: 2, ..Counted::default() };
+        let slots = Counted { free: 2, ..Counted::default() };
         local.embed(vec![local.encode("abc").unwrap()], &slots, Arc::new(|| true)).await;
         assert_eq!(*slots.most.lock().unwrap(), 1);
     }
@@ -256,7 +242,7 @@ mod tests {
         let tiny = Tiny::new();
         let local = Local::load(tiny.dir(), "tiny", 8).unwrap();
         let text = local.encode(&"abc ".repeat(100)).unwrap();
-        let slots = Counted { free: 1, count: 8, ..Counted::default() };
+        let slots = Counted { free: 1, ..Counted::default() };
         let made = local.embed(vec![text.clone(); 3], &slots, Arc::new(|| true)).await;
         assert!(made.iter().all(|made| made == &made.clone().map(|made| Embedded { tokens: 102, ..made })));
         let made = local.embed(vec![text; 3], &slots, Arc::new(|| false)).await;

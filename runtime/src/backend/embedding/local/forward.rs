@@ -246,7 +246,7 @@ pub(super) fn rows_times(
 ) -> Result<(), Mismatch> {
     let rows = out.len() / columns.max(1);
     let x = Matrix::new(x, rows, x.len() / rows.max(1))?;
-    product(MatrixMut::new(out, rows, columns)?, before, x, weight, 1)
+    product(MatrixMut::new(out, rows, columns)?, before, x, weight)
 }
 
 /// Stops here if nobody wants the result any more.

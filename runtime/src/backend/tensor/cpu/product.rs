@@ -200,7 +200,7 @@ impl<T: Element + gemm::Element> Blocks for Direct<T> {
             let left = Matrix::new(left, all, *inner)?.rows(rows.clone())?.columns(terms.clone())?;
             let right = Matrix::new(right, *inner, *width)?.rows(terms.clone())?.columns(columns.clone())?;
             let out = MatrixMut::new(out, rows.len(), *width)?.columns(columns.clone())?;
-            gemm::product(out, block.before(), left, right, 1)
+            gemm::product(out, block.before(), left, right)
         };
         fits(product());
     }
@@ -232,7 +232,7 @@ impl<T: Element> Blocks for Widened<T> {
             let left = Matrix::new(&wide.left, rows.len(), terms.len())?;
             let right = Matrix::new(&wide.right, terms.len(), columns.len())?;
             let sums = MatrixMut::new(&mut wide.sums, rows.len(), columns.len())?;
-            gemm::product(sums, block.before(), left, right, 1)
+            gemm::product(sums, block.before(), left, right)
         };
         fits(product());
         if terms.end == *inner {

@@ -54,8 +54,6 @@ pub const SLEEP: Guest = guest!("sleep");
 pub enum End {
     /// It fails in this way, and the failure and the receipt name the limit.
     Stopped(FailureKind),
-    /// The guest is told `budget-exhausted`, and returns that as its error.
-    Told,
     /// It completes; what it wrote to its log beyond the limit is not kept.
     Cut,
     /// It is not accepted.
@@ -157,7 +155,7 @@ pub fn room(bounds: impl Fn(Budget) -> Bounds) -> Vec<(Budget, u64)> {
 /// seconds; where the server's maximum is smaller still, that is taken.
 pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
     use Budget::*;
-    use End::{Cut, Refused, Stopped, Told};
+    use End::{Cut, Refused, Stopped};
     use FailureKind::*;
     let at = |budget, wanted: u64| wanted.min(bounds(budget).max);
     let new = Pair::new;
@@ -242,7 +240,7 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
     pairs.push(new(
         CheckpointBytes,
         guest!("checkpoint"),
-        Told,
+        Stopped(FailureKind::BudgetExhausted),
         size,
         units(size),
         units(size.saturating_sub(1)),
@@ -250,15 +248,36 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
 
     let tensors = at(TensorBytes, 100 * TENSOR) / TENSOR;
     let size = tensors * TENSOR;
-    pairs.push(new(TensorBytes, guest!("tensor-hoard"), Told, size, units(tensors + 1), units(tensors)));
+    pairs.push(new(
+        TensorBytes,
+        guest!("tensor-hoard"),
+        Stopped(FailureKind::BudgetExhausted),
+        size,
+        units(tensors + 1),
+        units(tensors),
+    ));
 
     let products = at(TensorFlops, 100 * PRODUCT) / PRODUCT;
     let size = products * PRODUCT;
-    pairs.push(new(TensorFlops, guest!("tensor-products"), Told, size, units(products + 1), units(products)));
+    pairs.push(new(
+        TensorFlops,
+        guest!("tensor-products"),
+        Stopped(FailureKind::BudgetExhausted),
+        size,
+        units(products + 1),
+        units(products),
+    ));
 
     // However few tokens a text has, so many end the attack; none has more than ten.
     let tokens = at(EmbedTokens, 1000);
-    pairs.push(new(EmbedTokens, guest!("embed-tokens"), Told, tokens, ENDLESS, units(tokens / 10)));
+    pairs.push(new(
+        EmbedTokens,
+        guest!("embed-tokens"),
+        Stopped(FailureKind::BudgetExhausted),
+        tokens,
+        ENDLESS,
+        units(tokens / 10),
+    ));
 
     let count = at(Handles, 100);
     let pair = new(Handles, guest!("handles"), Stopped(HandleLimit), count, units(count + 1), units(count));

@@ -16,9 +16,6 @@ pub const HERE_MS: u64 = 1000;
 pub const CANCEL_MS: u64 = 100;
 const CANCEL_HERE_MS: u64 = 250;
 
-/// The guest's words for a budget that it was told of.
-const TOLD: &str = "budget-exhausted";
-
 /// How a task ended, as far as a client can see.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -162,13 +159,6 @@ fn stopped(pair: &Pair, answer: &Answer) -> Result<(), Wrong> {
             };
         }
         End::Stopped(wanted) => wanted.name(),
-        End::Told => {
-            let told = failure.as_ref().is_some_and(|failure| failure.message == TOLD);
-            match kind == Some(FailureKind::GuestError) && told {
-                true => return Ok(()),
-                false => TOLD,
-            }
-        }
         End::Cut if *status == Status::Completed => return Ok(()),
         End::Cut => "completed, with a shorter log",
         End::Refused => "refused",
@@ -377,13 +367,6 @@ mod tests {
         is(Verdict::Holds, "", &log, &logged(log.configured), &logged(log.configured));
         is(Verdict::Fails, "came to", &log, &logged(log.configured + 1), &logged(log.configured));
         is(Verdict::Fails, "were kept", &log, &logged(log.configured), &logged(log.configured - 1));
-
-        let checkpoint = pair("checkpoint_bytes");
-        let told =
-            |text| answer("checkpoint_bytes", json!({"kind": "guest_error", "message": text}), Some(0), None);
-        let twin = completed("checkpoint_bytes", checkpoint.configured);
-        is(Verdict::Holds, "", &checkpoint, &told("budget-exhausted"), &twin);
-        is(Verdict::Fails, "and was guest_error", &checkpoint, &told("refused"), &twin);
     }
 
     #[test]
