@@ -13,14 +13,14 @@ pub fn describe() -> Info {
     host::describe()
 }
 
-/// Tells clients how far the task is, 0.0 to 100.0; out of range is clamped. Rate-limited by the runtime:
-/// a hundred reports per task are plenty.
+/// Tells clients how far the task is, 0.0 to 100.0; out of range is clamped. Above 20 a second the runtime drops
+/// reports, even the last one: a hundred reports per task are plenty.
 pub fn report_progress(percent: f32, message: &str) {
     host::report_progress(percent, message);
 }
 
 /// Keeps `data` durably under `name`, replacing what was there, so that the next attempt at this task can
-/// go on from it. Spends `checkpoint_bytes`.
+/// go on from it. Spends `checkpoint_bytes`; above 50 a second it waits. A name has 1 to 128 bytes.
 pub fn save_checkpoint(name: &str, data: &[u8]) -> Result<(), Error> {
     host::save_checkpoint(name, data)
 }
