@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use omnimind_benches::median;
 use omnimind_benches::peer::Peer;
-use omnimind_tests::{Lab, OutcomeExt, Run, block_on, target_dir};
+use omnimind_tests::{Lab, OutcomeExt, Run, TYPES, block_on, target_dir};
 
 /// What the guest does with `size` x `size` tensors, `times` times over.
 #[derive(Clone, Copy)]
@@ -108,7 +108,7 @@ fn guest(does: Does, size: usize, times: usize) -> Arc<[u8]> {
   (func (export "run") (param "input" (list u8)) (result (result (list u8) (error string)))
     (canon lift (core func $m "run") (memory $memory "memory") (realloc (func $memory "realloc")))))"#
     );
-    wat::parse_str(&text).expect("text").into()
+    wat::parse_str(text.replace(";; include types", TYPES)).expect("text").into()
 }
 
 /// Milliseconds that a guest takes for doing it once, from two runs of different length.

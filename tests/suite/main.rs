@@ -18,6 +18,7 @@ mod crash_storm;
 mod demo;
 mod descriptors;
 mod deterministic;
+mod documents;
 mod embedding_backends;
 mod embeddings;
 mod ends;

@@ -28,7 +28,8 @@ pub struct Work {
     #[arg(long = "limit", value_name = "NAME=N", value_parser = parse_limit)]
     pub limits: Vec<(String, u64)>,
 
-    /// Freeze the clocks and seed randomness: same input, same output, same fuel
+    /// Freeze the clocks and seed randomness: same input, same output, same fuel; but for the last digits of
+    /// vectors of texts, and embed_tokens, which depend on what others embed
     #[arg(long)]
     pub deterministic: bool,
 

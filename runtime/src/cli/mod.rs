@@ -47,7 +47,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what this is, in half a minute: a server, tasks, and guests that are stopped
+    /// Show what this is: a server, tasks, and guests that are stopped
     Demo,
     /// Run a component or a script on an input, here and now, and print its output and receipt
     Run(run::Args),

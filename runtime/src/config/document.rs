@@ -6,7 +6,7 @@ use crate::limits::Mode;
 const LAYERS: &str = "\
 # Configuration
 
-*Made from the table in `runtime/src/config/keys.rs`; `OMNIMIND_TEST_UPDATE=1 cargo test --release -p omnimind-tests
+*Made from the table in `runtime/src/config/keys/`; `OMNIMIND_TEST_UPDATE=1 cargo test --release -p omnimind-tests
 --test suite configuration` writes it and the sample files again.*
 
 Nothing has to be configured. What is, comes in layers, each over the one before:
@@ -19,7 +19,7 @@ Nothing has to be configured. What is, comes in layers, each over the one before
    empty variable counts as not set;
 4. **flags**.
 
-`serve`, `run`, `store`, `config`, and the clients `task` and `component` all read it. [config/](../config) has a sample of each file, every key commented out.
+All commands but `new`, `demo` and `completions` read it. [config/](../config) has a sample of each file, every key commented out.
 
 ```
 omnimind config check [PATH]   # says ok and which files were read, or what is wrong; exit code 0 or 2
@@ -47,7 +47,7 @@ omnimind serve --config config --config config/profiles/small.yaml
   such as `OMNIMIND_USE_GPU` belong to releases to come, and others to programs around this one.
 
 ```
-error: config/omnimind.yaml:7: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2
+error: config/omnimind.yaml:7: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2, limit_concurrency, trusted_proxies, tls_proxy, tls
 error: config/omnimind.yaml:3: server.port: `70000` is not allowed; it is a number from 0 to 65535
 error: config/omnimind.yaml:5: data_dir: the variable DATA is not set; set it, or write ${DATA:-default}
 error: environment OMNIMIND_SERVER__PROT: no such key; did you mean OMNIMIND_SERVER__PORT?
@@ -63,6 +63,13 @@ const LIMITS: &str = "
 
 | `NAME` | from, to | dev | test | prod |
 |---|---|---|---|---|
+";
+
+/// Variables that are no keys: of the loader, and of the clients.
+const NO_KEYS: &str = "\
+| `OMNIMIND_CONFIG` | The directory with the files, or one file, where no `--config` names one |
+| `OMNIMIND_URL` | The server that a client asks, where no `--server` names one; `clients/python` reads it too |
+| `OMNIMIND_TOKEN` | The token that a client comes with, before user and password; `--credentials` and those in the URL go before it |
 ";
 
 /// The text of docs/configuration.md.
@@ -89,6 +96,7 @@ pub fn document() -> String {
     for key in keys().iter().filter(|key| key.file.is_none()) {
         text.push_str(&format!("| `{}` | {} |\n", key.path, key.about));
     }
+    text.push_str(NO_KEYS);
     text
 }
 

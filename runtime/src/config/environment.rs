@@ -15,8 +15,15 @@ const PREFIX: &str = "OMNIMIND_";
 pub const CONFIG: &str = "OMNIMIND_CONFIG";
 
 /// Variables that are no keys: of the loader, of the clients, of the build, of benches.
-const RESERVED: [&str; 5] =
-    [CONFIG, "OMNIMIND_URL", "OMNIMIND_TOKEN", "OMNIMIND_WASM_TOOLCHAIN", "OMNIMIND_LARGE_COMPONENT"];
+const RESERVED: [&str; 7] = [
+    CONFIG,
+    "OMNIMIND_URL",
+    "OMNIMIND_TOKEN",
+    "OMNIMIND_WASM_TOOLCHAIN",
+    "OMNIMIND_GUEST_TOOLS",
+    "OMNIMIND_TOOLCHAINS",
+    "OMNIMIND_LARGE_COMPONENT",
+];
 
 /// What variables of the tests begin with.
 const OF_TESTS: &str = "OMNIMIND_TEST_";

@@ -11,7 +11,7 @@ pub struct Retry {
     pub max_attempts: u32,
     /// Kinds of failure that are worth another try.
     pub on: Vec<FailureKind>,
-    /// Wait before the second execution; it doubles for each further one, and a jitter is added.
+    /// Wait before the second execution; it doubles for each further one, and by chance half to all of it is waited.
     pub backoff_ms: u64,
 }
 

@@ -19,7 +19,12 @@ pub(super) fn keys() -> Vec<Key> {
             c.user = text
         })
         .also("OMNIMIND_DASHBOARD_USER"),
-        user("OMNIMIND_DASHBOARD_PASS", format!("The password; {own}"), true, |c, text| c.password = text)
-            .also("OMNIMIND_DASHBOARD_PASS"),
+        user(
+            "OMNIMIND_DASHBOARD_PASS",
+            format!("The password, in mode prod of 12 characters at least; {own}"),
+            true,
+            |c, text| c.password = text,
+        )
+        .also("OMNIMIND_DASHBOARD_PASS"),
     ]
 }

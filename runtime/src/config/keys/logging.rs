@@ -14,7 +14,7 @@ pub(super) fn keys() -> Vec<Key> {
             "logging.level",
             Kind::Choice(&["ERROR", "WARNING", "INFO", "DEBUG", "TRACE"]),
             "",
-            "What the log has, this and what is more important; `run`, `store` and `config` keep to WARNING unless it is set",
+            "What the log has, this and what is more important; commands other than `serve` keep to WARNING unless it is set",
             |c, v| c.logging.level = v.level(),
         )
         .by_mode(|mode| if mode == Mode::Prod { "WARNING" } else { "INFO" }.to_owned())

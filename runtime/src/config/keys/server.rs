@@ -45,7 +45,7 @@ pub(super) fn keys() -> Vec<Key> {
             "server.timeout_keep_alive",
             Kind::Number { min: 1, max: 60 },
             "5",
-            "Seconds that an HTTP/1.1 connection has for the head of a request, from its start or the last answer",
+            "Seconds that an HTTP/1.1 connection has for the head of a request, from its first bytes or the last answer",
             |c, v| c.server.keep_alive = Duration::from_secs(v.number()),
         ),
         Key::new(Omnimind, "server.http2", Kind::Bool, "true", "Whether HTTP/2 is spoken too", |c, v| {
