@@ -85,7 +85,8 @@ fn lab(name: &str, folder: &Path, threads: usize, cache_size: usize) -> Lab {
 
 /// Milliseconds that a task takes for embedding `texts` so often, and the first vector.
 fn run(lab: &Lab, texts: &[String], times: u32) -> (f64, Vec<f32>) {
-    let run = Run::bytes(wat::parse_str(GUEST.replace(";; include types", TYPES)).expect("text").into()).input(input(texts, times));
+    let run = Run::bytes(wat::parse_str(GUEST.replace(";; include types", TYPES)).expect("text").into())
+        .input(input(texts, times));
     let job = run.limit("embed_tokens", 100_000_000).job(lab).expect("a task");
     let begun = Instant::now();
     let outcome = block_on(lab.executor.execute(job));
