@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::figures::Figures;
 use crate::http::Request;
 use crate::load::{self, Until};
-use crate::omnimind::Omnimind;
+use crate::omnimind::{Omnimind, data_directory};
 
 const CONNECTIONS: usize = 8;
 
@@ -24,7 +24,7 @@ struct Path {
 }
 
 pub async fn run(rounds: usize, each: Duration, with_python: bool) {
-    let data = data_dir_with_artefacts();
+    let data = if with_python { data_dir_with_artefacts() } else { data_directory().keep() };
     let server = Omnimind::start(&data, &["--allow-ephemeral"]).await;
     let empty = server.push("empty", &omnimind_benches::empty()).await;
     let sample = guest("csv-summary");
