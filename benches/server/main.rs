@@ -1,7 +1,7 @@
 //! The server under load: requests a second beside `wasmtime serve`, answers while every core is busy, a long queue,
 //! a start with a long past, what is left to others on the machine, scripts as tasks, and thousands who listen. docs/performance.md says what the figures mean.
 //!
-//! `cargo bench -p omnimind-benches --bench server [-- throughput busy pending restart protection scripts sockets]`. A wrong answer to any
+//! `cargo bench -p omnimind-benches --bench server [-- throughput paths busy pending restart protection scripts sockets]`. A wrong answer to any
 //! request ends it with an error; a figure that misses its mark does not, because machines differ.
 
 mod busy;
@@ -9,6 +9,7 @@ mod figures;
 mod http;
 mod load;
 mod omnimind;
+mod paths;
 mod pending;
 mod process;
 mod protection;
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 use omnimind_tests::languages::has_guest;
 
-const SCENES: [&str; 7] = ["throughput", "busy", "pending", "restart", "protection", "scripts", "sockets"];
+const SCENES: [&str; 8] =
+    ["throughput", "paths", "busy", "pending", "restart", "protection", "scripts", "sockets"];
 
 fn main() {
     // Cargo's own `--bench` comes along.
@@ -37,6 +39,8 @@ fn main() {
             match (scene.as_str(), smoke) {
                 ("throughput", true) => throughput::run(1, ms(200), ms(50)).await,
                 ("throughput", false) => throughput::run(5, ms(4_000), ms(2_000)).await,
+                ("paths", true) => paths::run(1, ms(50), has_guest("python-run")).await,
+                ("paths", false) => paths::run(5, ms(2_000), has_guest("python-run")).await,
                 ("busy", true) => busy::run(10, ms(100)).await,
                 ("busy", false) => busy::run(2_000, ms(3_000)).await,
                 ("pending", true) => pending::run(10, 100, 1, 5).await,

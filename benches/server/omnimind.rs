@@ -57,6 +57,11 @@ impl Omnimind {
         answer["digest"].as_str().expect("a digest").to_owned()
     }
 
+    /// What [`Omnimind::push`] sends, without a name.
+    pub fn upload(&self, wasm: &[u8]) -> Request {
+        self.render("POST", "/api/components/", "application/wasm", wasm, &[200, 201])
+    }
+
     /// A submission; `wait` asks for the finished record.
     pub fn submit(&self, task: &Value, wait: bool) -> Arc<Request> {
         let (path, statuses): (_, &[u16]) =

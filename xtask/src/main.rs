@@ -39,7 +39,7 @@ enum Command {
     Peers(peers::Args),
     /// Fuzzes what reads bytes of strangers; inputs and faults are kept in <target dir>/fuzz
     Fuzz(fuzz::Args),
-    /// What a change must pass: format, lints, prebuilt guests, a smoke run of the benches, tests
+    /// What a change must pass: format, lints, prebuilt guests, a smoke run of benches and fuzzing, tests
     Ci(ci::Args),
 }
 

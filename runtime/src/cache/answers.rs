@@ -1,17 +1,14 @@
 //! Answers that are given again until something changes.
 
 use std::hash::Hash;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use lru::LruCache;
-
-use super::{Cache, Figures, Hits, Kind};
+use super::{Bounded, Cache, Figures};
 use crate::events::Changes;
 
 /// Answers kept, and bytes of them; of one: larger ones are made anew.
-const MAX_ANSWERS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const MAX_ANSWERS: usize = 256;
 const MAX_BYTES: usize = 32 << 20;
 const MAX_ANSWER: usize = 4 << 20;
 
@@ -20,24 +17,9 @@ const MAX_ANSWER: usize = 4 << 20;
 /// An answer belongs to the number of changes that had begun when it was looked for. It is given while no other
 /// has begun, and kept only if none was under way then: what is being changed can be seen before or after.
 pub struct Answers<K, V> {
-    name: &'static str,
-    /// How long, if at all.
-    expire: Option<Duration>,
     changes: Changes,
-    kept: Mutex<Kept<K, V>>,
-    hits: Hits,
-}
-
-struct Kept<K, V> {
-    answers: LruCache<K, Answer<V>>,
-    bytes: usize,
-}
-
-struct Answer<V> {
-    value: Arc<V>,
-    bytes: usize,
-    since: Instant,
-    version: u64,
+    /// With the number of changes that each belongs to.
+    kept: Bounded<K, (u64, Arc<V>)>,
 }
 
 /// When an answer was begun: the number of changes until then; none if one was under way.
@@ -47,8 +29,7 @@ pub struct Began(Option<u64>);
 impl<K: Hash + Eq, V> Answers<K, V> {
     /// A cache that keeps answers for `expire`, if at all, and never beyond one of `changes`.
     pub fn new(name: &'static str, expire: Option<Duration>, changes: Changes) -> Answers<K, V> {
-        let kept = Kept { answers: LruCache::new(MAX_ANSWERS), bytes: 0 };
-        Answers { name, expire, changes, kept: Mutex::new(kept), hits: Hits::default() }
+        Answers { changes, kept: Bounded::new(name, MAX_ANSWERS, MAX_BYTES, expire) }
     }
 
     /// The answer to `question`; or what is to be given to [`Answers::keep`] with a new one. Take it before you
@@ -57,73 +38,32 @@ impl<K: Hash + Eq, V> Answers<K, V> {
     /// # Errors
     /// There is none that is still true.
     pub fn find(&self, question: &K) -> Result<Arc<V>, Began> {
-        let Some(expire) = self.expire else { return Err(Began(None)) };
-        let version = self.changes.begun();
-        let mut kept = self.kept();
-        let found = kept.answers.get(question);
-        let good = found.filter(|answer| answer.version == version && answer.since.elapsed() < expire);
-        let good = good.map(|answer| answer.value.clone());
-        if good.is_none() {
-            kept.remove(question);
+        if !self.kept.is_enabled() {
+            return Err(Began(None));
         }
-        drop(kept);
-        self.hits.count(good.is_some());
-        good.ok_or_else(|| Began(self.changes.settled()))
+        let version = self.changes.begun();
+        let found = self.kept.find(question, |(of, _)| *of == version);
+        found.map(|(_, value)| value).ok_or_else(|| Began(self.changes.settled()))
     }
 
     /// Keeps the answer to `question`, `bytes` of memory with the question, if it is still true.
     pub fn keep(&self, began: Began, question: K, bytes: usize, value: Arc<V>) {
-        let Began(Some(version)) = began else { return };
-        if bytes > MAX_ANSWER || self.expire.is_none() || self.changes.begun() != version {
-            return;
-        }
-        let mut kept = self.kept();
-        kept.remove(&question);
-        while kept.bytes + bytes > MAX_BYTES || kept.answers.len() >= MAX_ANSWERS.get() {
-            let Some((_, oldest)) = kept.answers.pop_lru() else { break };
-            kept.bytes -= oldest.bytes;
-        }
-        kept.bytes += bytes;
-        kept.answers.put(question, Answer { value, bytes, since: Instant::now(), version });
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept<K, V>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<K: Hash + Eq, V> Kept<K, V> {
-    fn remove(&mut self, question: &K) {
-        if let Some(answer) = self.answers.pop(question) {
-            self.bytes -= answer.bytes;
+        if let Began(Some(version)) = began
+            && bytes <= MAX_ANSWER
+            && self.changes.begun() == version
+        {
+            self.kept.keep(question, bytes, (version, value));
         }
     }
 }
 
 impl<K: Hash + Eq + Send, V: Send + Sync> Cache for Answers<K, V> {
     fn figures(&self) -> Figures {
-        let (hits, misses, hit_rate) = self.hits.read();
-        let kept = self.kept();
-        Figures {
-            name: self.name,
-            kind: Kind::Answers,
-            enabled: self.expire.is_some(),
-            entries: kept.answers.len(),
-            bytes: Some(kept.bytes),
-            capacity: MAX_ANSWERS.get(),
-            capacity_bytes: Some(MAX_BYTES),
-            hits,
-            misses,
-            hit_rate,
-        }
+        self.kept.figures()
     }
 
     fn clear(&self) -> usize {
-        let mut kept = self.kept();
-        let count = kept.answers.len();
-        kept.answers.clear();
-        kept.bytes = 0;
-        count
+        self.kept.clear()
     }
 }
 
@@ -179,23 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_in_number_bytes_and_time() {
-        let (answers, _) = answers(LONG);
-        for question in 0..1000 {
-            ask(&answers, question, "a");
+    fn what_is_too_large_is_not_kept_and_nothing_is_where_that_is_off() {
+        let (kept, _) = answers(LONG);
+        for (bytes, there) in [(MAX_ANSWER, true), (MAX_ANSWER + 1, false)] {
+            let Err(began) = kept.find(&(bytes as u32)) else { panic!("it is new") };
+            kept.keep(began, bytes as u32, bytes, Arc::new("large"));
+            assert_eq!(kept.find(&(bytes as u32)).is_ok(), there);
         }
-        assert_eq!(answers.figures().entries, MAX_ANSWERS.get());
-        for question in 0..100 {
-            let Err(began) = answers.find(&(2000 + question)) else { panic!("it is new") };
-            answers.keep(began, 2000 + question, MAX_ANSWER, Arc::new("large"));
-        }
-        assert_eq!((answers.figures().entries, answers.figures().bytes), (8, Some(MAX_BYTES)));
-        let Err(began) = answers.find(&1) else { panic!("it is gone") };
-        answers.keep(began, 1, MAX_ANSWER + 1, Arc::new("too large"));
-        assert!(answers.find(&1).is_err());
-
         for expire in [None, Some(Duration::ZERO)] {
-            let (answers, _) = super::tests::answers(expire);
+            let (answers, _) = answers(expire);
             assert_eq!([ask(&answers, 1, "a"), ask(&answers, 1, "b")], ["a", "b"]);
         }
     }

@@ -4,12 +4,14 @@
 //! short. Compiled components on the disk are none of them: they are what an uploaded component is here.
 
 mod answers;
+mod bounded;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
 pub use answers::{Answers, Began};
+pub use bounded::Bounded;
 
 /// Something that keeps what could be made again.
 pub trait Cache: Send + Sync {

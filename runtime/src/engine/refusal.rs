@@ -5,54 +5,36 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::task::escape_guest_text;
+use crate::task::named;
 
-/// The stable `code` of a refusal, as in the HTTP contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// Not WebAssembly, or not valid WebAssembly.
-    ComponentInvalid,
-    /// A core module that is not a WASI 0.1 command.
-    NotAComponent,
-    /// Over a cap of the pre-scan, or over the compiler's memory.
-    ComponentTooComplex,
-    /// Over the compiler's time.
-    CompileTimeout,
-    /// Imports something that nobody here offers.
-    UnknownImport,
-    /// Exports neither `run` nor `wasi:cli/run`.
-    MissingExport,
-    /// Exports or imports a function of another type than the contract's.
-    TypeMismatch,
-    /// Imports a capability that this runtime does not have.
-    CapabilityUnavailable,
-    /// What the component says of itself makes no sense.
-    InvalidMetadata,
-    /// More bytes than are read.
-    TooLarge,
-    /// There is no room on the disk for the compiled code.
-    StorageUnavailable,
-    /// The runtime's own fault: the compile worker could not be started, a file could not be read.
-    Internal,
-}
-
-impl Code {
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Code::ComponentInvalid => "component_invalid",
-            Code::NotAComponent => "not_a_component",
-            Code::ComponentTooComplex => "component_too_complex",
-            Code::CompileTimeout => "compile_timeout",
-            Code::UnknownImport => "unknown_import",
-            Code::MissingExport => "missing_export",
-            Code::TypeMismatch => "type_mismatch",
-            Code::CapabilityUnavailable => "capability_unavailable",
-            Code::InvalidMetadata => "invalid_metadata",
-            Code::TooLarge => "too_large",
-            Code::StorageUnavailable => "storage_unavailable",
-            Code::Internal => "internal",
-        }
+named! {
+    /// The stable `code` of a refusal, as in the HTTP contract.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum Code {
+        /// Not WebAssembly, or not valid WebAssembly.
+        ComponentInvalid = "component_invalid",
+        /// A core module that is not a WASI 0.1 command.
+        NotAComponent = "not_a_component",
+        /// Over a cap of the pre-scan, or over the compiler's memory.
+        ComponentTooComplex = "component_too_complex",
+        /// Over the compiler's time.
+        CompileTimeout = "compile_timeout",
+        /// Imports something that nobody here offers.
+        UnknownImport = "unknown_import",
+        /// Exports neither `run` nor `wasi:cli/run`.
+        MissingExport = "missing_export",
+        /// Exports or imports a function of another type than the contract's.
+        TypeMismatch = "type_mismatch",
+        /// Imports a capability that this runtime does not have.
+        CapabilityUnavailable = "capability_unavailable",
+        /// What the component says of itself makes no sense.
+        InvalidMetadata = "invalid_metadata",
+        /// More bytes than are read.
+        TooLarge = "too_large",
+        /// There is no room on the disk for the compiled code.
+        StorageUnavailable = "storage_unavailable",
+        /// The runtime's own fault: the compile worker could not be started, a file could not be read.
+        Internal = "internal",
     }
 }
 

@@ -2,34 +2,21 @@
 
 use std::time::Duration;
 
+use crate::task::named;
 use serde::Serialize;
 
-/// What can be short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resource {
-    /// The processors, because others want them.
-    Cpu,
-    /// The machine's or the container's memory.
-    Ram,
-    /// Memory of this process.
-    ProcessRam,
-    /// The file system of the data directory.
-    Disk,
-}
-
-impl Resource {
-    /// Every resource.
-    pub const ALL: [Resource; 4] = [Resource::Cpu, Resource::Ram, Resource::ProcessRam, Resource::Disk];
-
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Resource::Cpu => "cpu",
-            Resource::Ram => "ram",
-            Resource::ProcessRam => "process_ram",
-            Resource::Disk => "disk",
-        }
+named! {
+    /// What can be short.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+    pub enum Resource {
+        /// The processors, because others want them.
+        Cpu = "cpu",
+        /// The machine's or the container's memory.
+        Ram = "ram",
+        /// Memory of this process.
+        ProcessRam = "process_ram",
+        /// The file system of the data directory.
+        Disk = "disk",
     }
 }
 

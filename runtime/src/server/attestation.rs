@@ -12,32 +12,23 @@ use crate::engine::ENGINE_VERSION;
 use crate::limits::{Budget, Mode, Modes};
 use crate::private;
 use crate::task::Object;
+use crate::task::named;
 
 const FILE: &str = "attestation.json";
 
 /// The version of this server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Whether a limit is held from both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The attack was stopped as it should be, and its twin was not.
-    Holds,
-    /// Nothing is known.
-    Unproven,
-    /// One of them ended otherwise.
-    Fails,
-}
-
-impl Verdict {
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Holds => "holds",
-            Verdict::Unproven => "unproven",
-            Verdict::Fails => "fails",
-        }
+named! {
+    /// Whether a limit is held from both sides.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum Verdict {
+        /// The attack was stopped as it should be, and its twin was not.
+        Holds = "holds",
+        /// Nothing is known.
+        Unproven = "unproven",
+        /// One of them ended otherwise.
+        Fails = "fails",
     }
 }
 

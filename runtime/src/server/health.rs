@@ -13,6 +13,7 @@ use crate::engine::{ENGINE_VERSION, TICK};
 use crate::guard::{Guard, Pressure};
 use crate::protection::{Level, Resource};
 use crate::scheduler::Scheduler;
+use crate::task::named;
 use crate::task::timestamp;
 use crate::task_store::{self, SqliteStore};
 
@@ -25,21 +26,17 @@ const SLOW_WRITE: Duration = Duration::from_secs(2);
 /// The check of the store.
 const TASK_STORE: &str = "task_store";
 
-/// How one thing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Overall {
-    /// As it should be.
-    Healthy,
-    /// It works, and something needs attention.
-    Degraded,
-    /// It does not work.
-    Unhealthy,
-}
-
-impl Overall {
-    /// Every status, the best first.
-    pub const ALL: [Overall; 3] = [Overall::Healthy, Overall::Degraded, Overall::Unhealthy];
+named! {
+    /// How one thing is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+    pub enum Overall {
+        /// As it should be.
+        Healthy = "healthy",
+        /// It works, and something needs attention.
+        Degraded = "degraded",
+        /// It does not work.
+        Unhealthy = "unhealthy",
+    }
 }
 
 /// One check's last result.

@@ -1,97 +1,51 @@
 //! How a task fails: the one object that HTTP, WebSocket, the command line and traces all show.
 
+use super::named;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of guest text kept in a failure.
 const MAX_GUEST_TEXT: usize = 4096;
 
-/// Why a task failed. Stable names: clients branch on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// `run` returned an error, or a command's exit code was not 0.
-    GuestError,
-    /// The guest trapped; `trap` has wasmtime's code.
-    Trap,
-    /// The task used up its `fuel`.
-    FuelExhausted,
-    /// The task reached its `wall_ms`.
-    DeadlineExceeded,
-    /// `memory_bytes` or `memories` was too small.
-    MemoryLimit,
-    /// `table_elements` or `tables` was too small.
-    TableLimit,
-    /// `instances` was too small.
-    InstanceLimit,
-    /// The guest recursed deeper than `stack_bytes`.
-    StackOverflow,
-    /// The output was larger than `output_bytes`.
-    OutputLimit,
-    /// One call carried too much, or `host_call_bytes` or `host_calls` was used up.
-    HostcallLimit,
-    /// More live handles than `handles`.
-    HandleLimit,
-    /// The guest broke the canonical ABI: bad pointers, lengths, text or handles.
-    AbiViolation,
-    /// A budget of a capability was used up; `limit` names it.
-    BudgetExhausted,
-    /// The task used a capability that it was not granted.
-    CapabilityDenied,
-    /// A service behind a capability failed or was not there.
-    UpstreamUnavailable,
-    /// The machine was short of memory: the task was chosen to end, or gave up after a refused growth.
-    MachineMemory,
-    /// The runtime's own fault.
-    HostError,
-    /// Crashes of the runtime interrupted the task more often than allowed.
-    Lost,
-}
-
-impl FailureKind {
-    /// Every kind.
-    pub const ALL: [FailureKind; 18] = [
-        FailureKind::GuestError,
-        FailureKind::Trap,
-        FailureKind::FuelExhausted,
-        FailureKind::DeadlineExceeded,
-        FailureKind::MemoryLimit,
-        FailureKind::TableLimit,
-        FailureKind::InstanceLimit,
-        FailureKind::StackOverflow,
-        FailureKind::OutputLimit,
-        FailureKind::HostcallLimit,
-        FailureKind::HandleLimit,
-        FailureKind::AbiViolation,
-        FailureKind::BudgetExhausted,
-        FailureKind::CapabilityDenied,
-        FailureKind::UpstreamUnavailable,
-        FailureKind::MachineMemory,
-        FailureKind::HostError,
-        FailureKind::Lost,
-    ];
-
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            FailureKind::GuestError => "guest_error",
-            FailureKind::Trap => "trap",
-            FailureKind::FuelExhausted => "fuel_exhausted",
-            FailureKind::DeadlineExceeded => "deadline_exceeded",
-            FailureKind::MemoryLimit => "memory_limit",
-            FailureKind::TableLimit => "table_limit",
-            FailureKind::InstanceLimit => "instance_limit",
-            FailureKind::StackOverflow => "stack_overflow",
-            FailureKind::OutputLimit => "output_limit",
-            FailureKind::HostcallLimit => "hostcall_limit",
-            FailureKind::HandleLimit => "handle_limit",
-            FailureKind::AbiViolation => "abi_violation",
-            FailureKind::BudgetExhausted => "budget_exhausted",
-            FailureKind::CapabilityDenied => "capability_denied",
-            FailureKind::UpstreamUnavailable => "upstream_unavailable",
-            FailureKind::MachineMemory => "machine_memory",
-            FailureKind::HostError => "host_error",
-            FailureKind::Lost => "lost",
-        }
+named! {
+    /// Why a task failed. Stable names: clients branch on them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum FailureKind {
+        /// `run` returned an error, or a command's exit code was not 0.
+        GuestError = "guest_error",
+        /// The guest trapped; `trap` has wasmtime's code.
+        Trap = "trap",
+        /// The task used up its `fuel`.
+        FuelExhausted = "fuel_exhausted",
+        /// The task reached its `wall_ms`.
+        DeadlineExceeded = "deadline_exceeded",
+        /// `memory_bytes` or `memories` was too small.
+        MemoryLimit = "memory_limit",
+        /// `table_elements` or `tables` was too small.
+        TableLimit = "table_limit",
+        /// `instances` was too small.
+        InstanceLimit = "instance_limit",
+        /// The guest recursed deeper than `stack_bytes`.
+        StackOverflow = "stack_overflow",
+        /// The output was larger than `output_bytes`.
+        OutputLimit = "output_limit",
+        /// One call carried too much, or `host_call_bytes` or `host_calls` was used up.
+        HostcallLimit = "hostcall_limit",
+        /// More live handles than `handles`.
+        HandleLimit = "handle_limit",
+        /// The guest broke the canonical ABI: bad pointers, lengths, text or handles.
+        AbiViolation = "abi_violation",
+        /// A budget of a capability was used up; `limit` names it.
+        BudgetExhausted = "budget_exhausted",
+        /// The task used a capability that it was not granted.
+        CapabilityDenied = "capability_denied",
+        /// A service behind a capability failed or was not there.
+        UpstreamUnavailable = "upstream_unavailable",
+        /// The machine was short of memory: the task was chosen to end, or gave up after a refused growth.
+        MachineMemory = "machine_memory",
+        /// The runtime's own fault.
+        HostError = "host_error",
+        /// Crashes of the runtime interrupted the task more often than allowed.
+        Lost = "lost",
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Object;
+use super::named;
 
 /// Names in one list.
 const MAX_NAMES: usize = 100;
@@ -60,54 +61,31 @@ pub struct NotAGrant {
     pub rule: String,
 }
 
-/// An interface on offer that needs a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Capability {
-    /// `omnimind:runtime/tensor`
-    Tensor,
-    /// `omnimind:runtime/embedding`
-    Embedding,
-    /// `omnimind:runtime/inference`
-    Inference,
-    /// `omnimind:runtime/vector-memory`
-    VectorMemory,
-    /// `wasi:http`
-    Http,
-    /// `wasi:keyvalue`
-    Keyvalue,
-    /// `wasi:config`
-    Config,
+named! {
+    /// An interface on offer that needs a grant.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum Capability {
+        /// `omnimind:runtime/tensor`
+        Tensor = "tensor",
+        /// `omnimind:runtime/embedding`
+        Embedding = "embedding",
+        /// `omnimind:runtime/inference`
+        Inference = "inference",
+        /// `omnimind:runtime/vector-memory`
+        VectorMemory = "vector_memory",
+        /// `wasi:http`
+        Http = "http",
+        /// `wasi:keyvalue`
+        Keyvalue = "keyvalue",
+        /// `wasi:config`
+        Config = "config",
+    }
 }
 
 impl Capability {
-    /// Every capability.
-    pub const ALL: [Capability; 7] = [
-        Capability::Tensor,
-        Capability::Embedding,
-        Capability::Inference,
-        Capability::VectorMemory,
-        Capability::Http,
-        Capability::Keyvalue,
-        Capability::Config,
-    ];
-
     /// Whether this runtime has it.
     pub fn is_offered(self) -> bool {
         matches!(self, Capability::Tensor | Capability::Embedding)
-    }
-
-    /// The name in JSON, which is its key in `grants`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Capability::Tensor => "tensor",
-            Capability::Embedding => "embedding",
-            Capability::Inference => "inference",
-            Capability::VectorMemory => "vector_memory",
-            Capability::Http => "http",
-            Capability::Keyvalue => "keyvalue",
-            Capability::Config => "config",
-        }
     }
 
     /// The capability that `interface`, without its version, belongs to.

@@ -7,35 +7,22 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::named;
 use super::{Digest, Failure, Receipt, Status, Task, TaskId};
 
-/// How urgent a task is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Priority {
-    /// Whenever there is nothing else.
-    Low,
-    /// What a submission gets that does not ask.
-    #[default]
-    Medium,
-    /// Before the others.
-    High,
-    /// Before everything.
-    Critical,
-}
-
-impl Priority {
-    /// Every priority, the least urgent first.
-    pub const ALL: [Priority; 4] = [Priority::Low, Priority::Medium, Priority::High, Priority::Critical];
-
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Priority::Low => "low",
-            Priority::Medium => "medium",
-            Priority::High => "high",
-            Priority::Critical => "critical",
-        }
+named! {
+    /// How urgent a task is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    pub enum Priority {
+        /// Whenever there is nothing else.
+        Low = "low",
+        /// What a submission gets that does not ask.
+        #[default]
+        Medium = "medium",
+        /// Before the others.
+        High = "high",
+        /// Before everything.
+        Critical = "critical",
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::named;
 use super::{End, Failure, FailureKind, Receipt, Retry};
 
 /// Executions that a crash may interrupt before the task is given up.
@@ -18,47 +19,26 @@ const LONGEST_FOR_MEMORY_MS: u64 = 60_000;
 /// Events kept in a history; of a task with more, the middle ones are left out.
 const MAX_EVENTS: usize = 100;
 
-/// Where a task is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It waits for a place, or for its next attempt.
-    Pending,
-    /// It runs.
-    Running,
-    /// It has a place and does not run.
-    Paused,
-    /// It returned an output.
-    Completed,
-    /// It did not; `failure` tells why.
-    Failed,
-    /// A client asked for its end.
-    Cancelled,
+named! {
+    /// Where a task is in its life.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum Status {
+        /// It waits for a place, or for its next attempt.
+        Pending = "pending",
+        /// It runs.
+        Running = "running",
+        /// It has a place and does not run.
+        Paused = "paused",
+        /// It returned an output.
+        Completed = "completed",
+        /// It did not; `failure` tells why.
+        Failed = "failed",
+        /// A client asked for its end.
+        Cancelled = "cancelled",
+    }
 }
 
 impl Status {
-    /// Every status.
-    pub const ALL: [Status; 6] = [
-        Status::Pending,
-        Status::Running,
-        Status::Paused,
-        Status::Completed,
-        Status::Failed,
-        Status::Cancelled,
-    ];
-
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Status::Pending => "pending",
-            Status::Running => "running",
-            Status::Paused => "paused",
-            Status::Completed => "completed",
-            Status::Failed => "failed",
-            Status::Cancelled => "cancelled",
-        }
-    }
-
     /// Whether nothing will change any more.
     pub fn is_final(self) -> bool {
         matches!(self, Status::Completed | Status::Failed | Status::Cancelled)

@@ -84,7 +84,7 @@ impl Embedder {
             Some(io) => Server::new(&settings.base_url, io),
             None => Err(Error::Unavailable("there is no network here".to_owned())),
         };
-        let vectors = Arc::new(Vectors::new(settings.cache_size, settings.cache_ttl));
+        let vectors = Arc::new(cache::vectors(settings.cache_size, settings.cache_ttl));
         let status = Status { model: settings.model.clone(), ..Status::default() };
         Embedder {
             settings,
@@ -246,7 +246,7 @@ impl Embedder {
         let (mut vectors, mut missing, mut keys) = (Vec::with_capacity(texts.len()), Vec::new(), Vec::new());
         for (at, text) in texts.into_iter().enumerate() {
             let key = cache::key(tenant, &ready.model.name, &text);
-            let kept = self.vectors.find(&key);
+            let kept = self.vectors.find(&key, |_| true);
             if kept.is_none() {
                 missing.push((at, text));
                 keys.push(key);
@@ -263,7 +263,7 @@ impl Embedder {
             reserved.settle(made.tokens);
             workers.charge(made.cpu);
             for ((at, key), vector) in places.into_iter().zip(keys).zip(made.vectors?) {
-                self.vectors.keep(key, vector.clone());
+                self.vectors.keep(key, cache::bytes_of(&vector), vector.clone());
                 if let Some(place) = vectors.get_mut(at) {
                     *place = Some(vector);
                 }
