@@ -258,6 +258,11 @@ impl Guard {
         Pressure { level: seen.state.level(resource), failure, details }
     }
 
+    /// How full the disk may be before nothing new is accepted, in percent.
+    pub fn disk_limit_percent(&self) -> f64 {
+        self.modes.current().thresholds.disk_percent
+    }
+
     /// The figures of all of them.
     pub fn last(&self) -> Last {
         let seen = self.seen();

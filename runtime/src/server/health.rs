@@ -200,15 +200,15 @@ impl Health {
     /// How full the file system of the data directory is, by the limit above which nothing new is accepted.
     fn filesystem(&self) -> Check {
         let begun = Instant::now();
-        let Pressure { level, failure, details } = self.guard.pressure(Resource::Disk);
-        let verdict = match (failure, level) {
-            (Some(why), _) => Err((Overall::Degraded, why, "is the data directory still there?")),
-            (None, Level::Critical) => {
-                let used = details["used_percent"].as_f64().unwrap_or_default();
+        let Pressure { failure, details, .. } = self.guard.pressure(Resource::Disk);
+        let used = details["used_percent"].as_f64().unwrap_or_default();
+        let verdict = match failure {
+            Some(why) => Err((Overall::Degraded, why, "is the data directory still there?")),
+            None if used > self.guard.disk_limit_percent() => {
                 let full = format!("the file system of the data directory is {used:.0} % full");
                 Err((Overall::Degraded, full, "free space: until then nothing new is accepted"))
             }
-            (None, _) => Ok(()),
+            None => Ok(()),
         };
         check("filesystem", begun, details, verdict)
     }
