@@ -255,7 +255,8 @@ class Task:
                 _raise_if_lasting(error, last)
             left = float("inf") if timeout is None else timeout - (time.monotonic() - begun)
             if left <= 0:
-                raise TimeoutError(f"task {self.id} has not ended after {timeout} s")
+                why = ": others want the processors; priority high is not paused" if self.refresh().status == "paused" else ""
+                raise TimeoutError(f"task {self.id} is {self.status} after {timeout} s{why}")
             time.sleep(min(pause, left))
             pause = min(pause * 1.25, 0.5)
         if self.status != "completed":

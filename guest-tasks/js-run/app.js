@@ -31,7 +31,11 @@ function execute({ source, input }, console) {
   // `eval` keeps what `const` and `class` define to itself, so it is asked for `run` from within.
   const run = (0, eval)(`${source}\n;typeof run === 'function' ? run : undefined;`);
   if (!run) {
-    return console.take();
+    const printed = console.take();
+    if (!printed) {
+      console.error('the script defines no run(input) and printed nothing');
+    }
+    return printed;
   }
   console.toLog();
   const value = run(input);

@@ -58,7 +58,10 @@ def execute(request: Request, output: Output) -> bytes:
     exec(compile(request.source, request.name, "exec", dont_inherit=True), main.__dict__)
     run = getattr(main, "run", None)
     if not callable(run):
-        return output.take()
+        printed = output.take()
+        if not printed:
+            print("the script defines no run(input) and printed nothing", file=sys.__stderr__)
+        return printed
     output.to_log()
     return to_bytes(event_loop.finish(run(request.input)))
 

@@ -114,7 +114,8 @@ fn what_is_wrong_on_the_command_line_is_named() {
     for (args, named) in [
         (&["--limit", "feul=1"][..], "did you mean fuel?"),
         (&["--limit", "fuel"], "NAME=N"),
-        (&["--limit", "fuel=10MiB"], "plain number"),
+        (&["--limit", "fuel=10MiB"], "is not a whole number of operations"),
+        (&["--limit", "wall=10s"], "limits.wall: no such limit"),
         (&["--limit", "fuel=-1"], "whole number"),
         (&["--limit", "fuel=0"], "from 1 to"),
         (&["--limit", "memory_bytes=5GiB"], "4294967296"),

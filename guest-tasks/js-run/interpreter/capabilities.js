@@ -94,18 +94,26 @@ export class Tensor {
 
 /** The vector of each text, a Float32Array of length 1: near each other where the texts are alike. */
 export function embed(texts) {
-  const { dimensions, data } = call(() => embedding.embed(Array.from(texts, text)));
+  const { dimensions, data } = call(() => embedding.embed(listOf(texts)));
   return rows(Float32Array.from(data), dimensions);
 }
 
 /** The same as a tensor of as many rows. */
 export function embedTensor(texts) {
-  return new Tensor(call(() => embedding.embedTensor(Array.from(texts, text))));
+  return new Tensor(call(() => embedding.embedTensor(listOf(texts))));
 }
 
 /** What makes the vectors: { name, dimensions, maxTokens (of one text), device }. */
 export function embeddingModel() {
   return { ...call(() => embedding.describe()) };
+}
+
+function listOf(texts) {
+  if (typeof texts === 'string') {
+    // It would be taken apart into letters.
+    throw new TypeError('expected an array of texts: [text]');
+  }
+  return Array.from(texts, text);
 }
 
 function isRow(value) {

@@ -7,7 +7,8 @@ function run({ text, threshold = 0.8 }) {
   const numbered = text
     .split('\n')
     .map((line, at) => ({ number: at + 1, line: line.trim() }))
-    .filter(({ line }) => line);
+    // Those that say something.
+    .filter(({ line }) => /[\p{L}\p{N}]/u.test(line));
   const vectors = omnimind.embedTensor(numbered.map(({ line }) => line));
   const similar = vectors.matmul(vectors.transpose()).toArray();
   const pairs = [];

@@ -8,7 +8,9 @@ MAX_PAIRS = 1000
 
 
 def run(request):
-    numbered = [(number, line.strip()) for number, line in enumerate(request["text"].splitlines(), 1) if line.strip()]
+    lines = enumerate(request["text"].splitlines(), 1)
+    # Those that say something.
+    numbered = [(number, line.strip()) for number, line in lines if any(map(str.isalnum, line))]
     threshold = request.get("threshold", 0.8)
     vectors = embed_tensor([line for _, line in numbered])
     similar = (vectors @ vectors.T).tolist()

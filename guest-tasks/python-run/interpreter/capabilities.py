@@ -87,14 +87,14 @@ class Tensor:
 
 def embed(texts: Sequence[str]) -> list[list[float]]:
     """The vector of each text, of length 1: near each other where the texts are alike."""
-    made = call(embedding.embed, [text(each) for each in texts])
+    made = call(embedding.embed, list_of(texts))
     size = made.dimensions
     return [made.data[at : at + size] for at in range(0, len(made.data), size)]
 
 
 def embed_tensor(texts: Sequence[str]) -> Tensor:
     """The same as a tensor of as many rows."""
-    return Tensor._of(call(embedding.embed_tensor, [text(each) for each in texts]))
+    return Tensor._of(call(embedding.embed_tensor, list_of(texts)))
 
 
 def embedding_model() -> dict:
@@ -106,6 +106,13 @@ def tensor(value: Tensor):
     if not isinstance(value, Tensor):
         raise TypeError(f"expected a Tensor, got {type(value).__name__}")
     return value._host
+
+
+def list_of(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        # It would be taken apart into letters.
+        raise TypeError("expected a list of texts: [text]")
+    return [text(each) for each in texts]
 
 
 def sizes(shape: Sequence[int]) -> list[int]:

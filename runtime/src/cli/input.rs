@@ -10,7 +10,7 @@ use super::Failed;
 use crate::config;
 use crate::engine::{Code, Refusal, prescan};
 use crate::executor::{Job, Prepared};
-use crate::limits::{self, Limits, Requested};
+use crate::limits::{self, Budget, Limits, Requested};
 use crate::task::{Journal, TaskId};
 
 /// What a task is given, besides its component.
@@ -142,11 +142,16 @@ pub fn parse_limit(text: &str) -> anyhow::Result<(String, u64)> {
     let (name, amount) = text.split_once('=').context("a limit is written NAME=N, e.g. fuel=1000000")?;
     let amount = match name.ends_with("_bytes") {
         true => config::parse_size(amount).map_err(anyhow::Error::msg)?,
-        false if amount.ends_with(|c: char| c.is_ascii_alphabetic()) => {
-            bail!("{name} is a plain number, `{amount}` has a unit")
-        }
-        false => config::parse_number(amount)
-            .ok_or_else(|| anyhow!("`{amount}` is not a whole number from 0 to {}", u64::MAX))?,
+        false => match (config::parse_number(amount), Budget::from_name(name)) {
+            (Some(number), _) => number,
+            // Not of its number: that is not what is wrong.
+            (None, None) => return Err(limits::Error::Unknown { name: name.to_owned() }.into()),
+            (None, Some(budget)) => bail!(
+                "{name}: `{amount}` is not a whole number of {} such as 10_000_000, without a unit and up to {}",
+                budget.unit().replace("count", "them"),
+                u64::MAX
+            ),
+        },
     };
     Ok((name.to_owned(), amount))
 }

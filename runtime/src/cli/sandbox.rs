@@ -1,22 +1,17 @@
 //! What `run`, `build` and `watch` run components in: the engines and the guests' threads, without a server.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use tokio::runtime::Runtime;
 
 use super::Failed;
-use super::terminal::note;
+use super::terminal::while_waiting;
 use crate::backend::Backends;
 use crate::config::Config;
 use crate::engine::{self, Component, Engines, Refusal};
 use crate::executor::{Executor, GuestThreads, Interface, Job, Prepared};
 use crate::task::Outcome;
-
-/// Until somebody at a terminal is told what is being waited for, and told again.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs one component at a time, here and now.
 pub struct Sandbox {
@@ -81,21 +76,5 @@ impl Sandbox {
         let component = while_waiting(compiling, |seconds| format!("compiling for {seconds} s")).await?;
         let interface = self.executor.inspect(component.clone())?;
         Ok((component, interface))
-    }
-}
-
-/// Waits for `work`, and says so now and then on a terminal.
-async fn while_waiting<T>(work: impl Future<Output = T>, said: impl Fn(u64) -> String) -> T {
-    let mut work = std::pin::pin!(work);
-    let (begun, terminal) = (Instant::now(), std::io::stderr().is_terminal());
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(PATIENCE) => {
-                if terminal {
-                    note!("… {}", said(begun.elapsed().as_secs()));
-                }
-            }
-        }
     }
 }

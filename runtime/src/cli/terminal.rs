@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -166,6 +167,25 @@ fn without_log<'a>(failure: &'a Failure, log: &Log) -> Cow<'a, Failure> {
 pub fn completed(receipt: &Receipt) -> String {
     let Receipt { wall_ms, cpu_ms, engine, .. } = receipt;
     format!("completed in {wall_ms} ms ({cpu_ms} ms of CPU, {})", escape_guest_text(engine))
+}
+
+/// Until somebody at a terminal is told what is being waited for, and told again.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Waits for `work`, and says so now and then on a terminal.
+pub async fn while_waiting<T>(work: impl Future<Output = T>, said: impl Fn(u64) -> String) -> T {
+    let mut work = std::pin::pin!(work);
+    let (begun, terminal) = (Instant::now(), std::io::stderr().is_terminal());
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(PATIENCE) => {
+                if terminal {
+                    note!("… {}", said(begun.elapsed().as_secs()));
+                }
+            }
+        }
+    }
 }
 
 /// Why a task failed, where, and what would help. It may come from a server: everything is escaped.

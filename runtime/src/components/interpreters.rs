@@ -24,7 +24,7 @@ pub const INTERPRETERS: [Interpreter; 2] =
     [Interpreter { name: "python-run", extension: "py" }, Interpreter { name: "js-run", extension: "js" }];
 
 /// Where they are, seen from the binary's directory: a release archive, an installation.
-const PLACES: [&str; 2] = ["interpreters", "../share/omnimind/interpreters"];
+const PLACES: [&str; 3] = ["interpreters", ".", "../share/omnimind/interpreters"];
 
 /// And from where cargo puts a binary.
 const BUILT: [(&str, &str); 2] = [("release", "../guests"), ("debug", "../guests")];

@@ -113,7 +113,7 @@ impl Health {
         // These change from one moment to the next, and cost nothing to look at.
         report.checks.push(self.filesystem());
         report.checks.push(self.queue());
-        report.checks.push(self.pressure("cpu", &[Resource::Cpu], "others want the processors"));
+        report.checks.push(self.pressure("cpu", &[Resource::Cpu], "others want the processors: tasks wait until they want less, those of priority high and critical do not"));
         report.checks.push(self.pressure(
             "memory",
             &[Resource::Ram, Resource::ProcessRam],

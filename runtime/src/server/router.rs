@@ -130,7 +130,7 @@ async fn welcome(caller: Option<Extension<Caller>>) -> impl IntoResponse {
         Some(_) => "You are signed in. GET /api/tasks/ and /api/components/ show what there is.",
         None => {
             "GET /api/v1/health/ tells how it is; everything else needs credentials: see \
-             DATA_DIR/credentials.json, or open the link that `omnimind serve` printed at its start."
+             DATA_DIR/credentials.json, or open a link that `omnimind sign-in` prints."
         }
     };
     let text = format!("OmniMind runs WebAssembly components under limits that hold.\n{rest}\n");

@@ -150,8 +150,7 @@ impl Embedder {
     async fn choice(&self) -> Choice {
         let choose = async {
             let choice = self.settings.choose(self.server.as_ref()).await;
-            let (configured, model) = (self.settings.provider, &self.settings.model);
-            tracing::info!(provider = choice.name(), ?configured, model, "embeddings: the backend is chosen");
+            tracing::info!(provider = choice.name(), "embeddings: the backend is chosen");
             choice
         };
         *self.choice.get_or_init(|| choose).await

@@ -147,7 +147,11 @@ async fn upload(connection: &Connection, push: Push) -> Result<Exit, Failed> {
         bytes: bytes::Bytes::from_owner(bytes),
         headers: Vec::new(),
     };
-    let body = connection.send(Method::POST, &["api", "components", ""], &query, Some(content)).await?;
+    let sent = connection.send(Method::POST, &["api", "components", ""], &query, Some(content));
+    let body = terminal::while_waiting(sent, |seconds| {
+        format!("the server compiles it for {seconds} s, which is done once for these bytes")
+    });
+    let body = body.await?;
     if json {
         table::print_json(&body).map_err(Failed::runtime)?;
         return Ok(Exit::Completed);

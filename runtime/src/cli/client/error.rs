@@ -98,6 +98,8 @@ impl Problem {
     fn remedy(&self) -> &str {
         match self.status {
             401 => &self.credentials,
+            // It will not be there later either.
+            503 if self.code == "capability_unavailable" => "",
             408 | 429 | 503 | 507 => "; nothing was lost: try again later",
             500 => "; the server's log has more",
             _ => "",

@@ -53,6 +53,8 @@ fn line(status: &str, percent: f64, message: &str) -> String {
     let bar = format!("[{}{}]", "#".repeat(full), "-".repeat(BAR.saturating_sub(full)));
     let line = match status {
         "running" => format!("{bar} {percent:3.0} % {}", shown(message)),
+        // The guard's doing: nothing is wrong with it.
+        "paused" => format!("{bar} {percent:3.0} % paused: others want the processors"),
         _ => format!("{bar} {percent:3.0} % {} {}", shown(status), shown(message)),
     };
     cut(line.trim_end(), LINE)
@@ -66,6 +68,7 @@ mod tests {
     fn a_line_stays_a_line() {
         assert_eq!(line("running", 50.0, ""), "[############------------]  50 %");
         assert_eq!(line("pending", 0.0, ""), "[------------------------]   0 % pending");
+        assert!(line("paused", 0.0, "").ends_with("% paused: others want the processors"));
         let long = line("running", f64::NAN, &"a\n\u{1b}[2J".repeat(40));
         assert!(long.chars().count() <= LINE && !long.contains(['\n', '\u{1b}']), "{long}");
     }

@@ -54,7 +54,7 @@ pub struct Args {
     retry: Option<u32>,
 
     /// What it may use, e.g. '{"tensor": true}'
-    #[arg(long, value_name = "JSON", value_parser = json)]
+    #[arg(long, value_name = "JSON", value_parser = grants)]
     grants: Option<Box<RawValue>>,
 
     /// Words of your own, shown with the task
@@ -80,6 +80,10 @@ pub struct Args {
 
 fn json(text: &str) -> anyhow::Result<Box<RawValue>> {
     serde_json::from_str(text).map_err(|error| anyhow!("not JSON: {error}"))
+}
+
+fn grants(text: &str) -> anyhow::Result<Box<RawValue>> {
+    json(text).map_err(|error| anyhow!("{error}; it is written like '{{\"tensor\": true}}'"))
 }
 
 fn key(text: &str) -> anyhow::Result<String> {
@@ -190,7 +194,11 @@ pub async fn run(connection: &Connection, args: Args) -> Result<Exit, Failed> {
     if args.dry_run {
         query.push(("dry_run", "true"));
     }
-    let sent = connection.send(Method::POST, &["api", "tasks", ""], &query, Some(content)).await;
+    let sent = connection.send(Method::POST, &["api", "tasks", ""], &query, Some(content));
+    let sent = terminal::while_waiting(sent, |seconds| {
+        format!("the server works on it for {seconds} s: what is new is compiled once")
+    });
+    let sent = sent.await;
     let body = sent.map_err(|error| meant(connection, &args, error.status(), error.into()))?;
     if args.dry_run {
         return explain(connection, &body, args.json);

@@ -56,11 +56,16 @@ pub async fn to_the_end(
     match ended {
         Some(body) => finish(connection, id, &body?, json).await,
         None => {
+            let body = connection.get(&["api", "tasks", id], &[]).await?;
             if json {
-                table::print_json(&connection.get(&["api", "tasks", id], &[]).await?)
-                    .map_err(Failed::runtime)?;
+                table::print_json(&body).map_err(Failed::runtime)?;
             }
             note!("task {id} has not ended yet, and goes on");
+            if connection.parse::<Record>(&body)?.status == Status::Paused {
+                note!(
+                    "  it is paused while others want the processors; with --priority high it would not be"
+                );
+            }
             print_ways_on(connection, id);
             Ok(Exit::NotEnded)
         }

@@ -49,7 +49,11 @@ pub async fn output(
     let task = task(&app, caller.tenant(), &id).await?;
     if task.state.status != Status::Completed {
         let status = task.state.status.name();
-        return Err(Problem::not_found(format!("the task has no output: it is {status}")));
+        let problem = Problem::not_found(format!("the task has no output: it is {status}"));
+        return Err(match &task.state.failure {
+            Some(failure) => problem.with("failure", serde_json::to_value(failure).unwrap_or_default()),
+            None => problem,
+        });
     }
     if task.state.output_removed {
         return Err(removed());
