@@ -1,7 +1,7 @@
 //! Files and directories that only this user can read.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -24,6 +24,20 @@ pub fn dir(path: &Path) -> io::Result<()> {
 /// Makes a file, to be written and read again; there must be nothing of that name, not even a link.
 pub fn file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// The bytes of a file that is one, and not too long for what it is: a pipe would never end.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 <= most {
+        true => Ok(bytes),
+        false => Err(io::Error::other(format!("it is longer than {most} bytes, which none of its kind is"))),
+    }
 }
 
 /// Takes from others what they could do with a file; whether they could do anything.

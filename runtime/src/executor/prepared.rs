@@ -21,6 +21,9 @@ const COMMAND_EXPORT: &str = "wasi:cli/run@0.2.";
 /// import of a known interface is its type.
 const NO_SUCH_FUNCTION: &str = "implementation is missing";
 
+/// Bytes of a name of the guest's that are looked at, and told.
+const MAX_NAME: usize = 128;
+
 /// How the component is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -236,7 +239,10 @@ fn known_import(
     let function = match item {
         ComponentItem::ComponentInstance(instance) => {
             let first = instance.exports(engine).map(|(name, _)| name.to_owned()).next();
-            first.map(|first| format!(" (for `{first}`)")).unwrap_or_default()
+            first
+                .filter(|first| first.len() <= MAX_NAME)
+                .map(|first| format!(" (for `{first}`)"))
+                .unwrap_or_default()
         }
         _ => String::new(),
     };
@@ -249,11 +255,18 @@ fn known_import(
     };
     Err(Refusal::new(
         Code::UnknownImport,
-        format!("the component imports `{name}`{function}, which is not offered here; {way_out}"),
+        format!(
+            "the component imports `{}`{function}, which is not offered here; {way_out}",
+            name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or_default()
+        ),
     ))
 }
 
 fn nearest(interface: &str) -> Option<&'static str> {
+    // Looking for it takes the product of both lengths.
+    if interface.len() > MAX_NAME {
+        return None;
+    }
     let capabilities = ["omnimind:runtime/tensor", "omnimind:runtime/embedding"];
     KNOWN
         .into_iter()

@@ -75,8 +75,9 @@ impl Account<'_> {
 
     async fn compute(&self, operation: Operation) -> Result<Tensor, Error> {
         let (shape, element) = operation.result()?;
-        self.ledger.spend(Budget::TensorFlops, operation.flops())?;
+        // First what is given back where the other is refused.
         let output = self.output(shape, element)?;
+        self.ledger.spend(Budget::TensorFlops, operation.flops())?;
         let Lent { backends, workers, .. } = self.lent;
         Ok(backends.tensor.compute(operation, output, &**workers).await?)
     }
@@ -164,13 +165,14 @@ impl wit::HostTensor for TensorView<'_> {
         let tensor = self.get(&tensor)?;
         let range = match tensor.elements(offset, count) {
             Ok(range) => range,
-            Err(invalid) => return Ok(Err(invalid.into())),
+            Err(invalid) => return Ok(super::told(self.account.ledger, Err(invalid.into()))),
         };
         if let Err(error) = super::has_room(self.account.ledger, range.len() as u64) {
             return Ok(super::told(self.account.ledger, Err(error)));
         }
         super::carry(self.account.ledger, range.len() as u64)?;
-        Ok(self.account.lent.backends.tensor.read(&tensor, range).map_err(Error::from))
+        let read = self.account.lent.backends.tensor.read(&tensor, range).map_err(Error::from);
+        Ok(super::told(self.account.ledger, read))
     }
 
     async fn matmul(
@@ -216,7 +218,7 @@ impl wit::HostTensor for TensorView<'_> {
         let of = self.get(&tensor)?;
         let k = usize::try_from(k).unwrap_or(usize::MAX);
         if let Err(invalid) = check_k(&of, k) {
-            return Ok(Err(invalid.into()));
+            return Ok(super::told(self.account.ledger, Err(invalid.into())));
         }
         let found = (of.shape.elements() / of.shape.row()).saturating_mul(k) as u64;
         // In two lists, and before that in the making.
@@ -295,13 +297,14 @@ fn write<T: HostView>(
     let place = table.get_mut(&tensor)?;
     let range = match place.bytes(offset, length) {
         Ok(range) => range,
-        Err(invalid) => return Ok(Err(invalid.into())),
+        Err(invalid) => return Ok(super::told(account.ledger, Err(invalid.into()))),
     };
     // Out of the store, which has the guest's bytes too.
     let mut out = place.take();
     let written = backend.write(&mut out, range, data.as_le_slice(&store));
     *store.data_mut().host().table.get_mut(&tensor)? = out;
-    Ok(written.map_err(Error::from))
+    let HostCtx { ledger, .. } = store.data_mut().host();
+    Ok(super::told(ledger, written.map_err(Error::from)))
 }
 
 pub(super) fn add_to_linker<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {

@@ -98,9 +98,13 @@ impl Shared {
             return Ok(input);
         }
         let read = live.store.input(&live.tenant, live.id).await;
-        let lost =
-            |why: String| Failure::new(FailureKind::HostError, format!("reading the task's input: {why}"));
-        read.map_err(|error| lost(error.to_string()))?.ok_or_else(|| lost("it is gone".to_owned()))
+        let lost = |why| Failure::new(FailureKind::HostError, format!("reading the task's input: {why}"));
+        let read = read.map_err(|error| {
+            // What it says may name files of this machine.
+            tracing::error!(%error, task = %live.id, "a task's input cannot be read");
+            lost("it cannot be read; the server's log says why")
+        });
+        read?.ok_or_else(|| lost("it is gone"))
     }
 
     pub(super) async fn execute(&self, live: &Arc<Live>, input: Arc<[u8]>, control: Control) -> Outcome {

@@ -16,6 +16,9 @@ use crate::task::named;
 
 const FILE: &str = "attestation.json";
 
+/// Bytes of it at most.
+const MAX_BYTES: u64 = 1 << 20;
+
 /// The version of this server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -105,7 +108,7 @@ impl Attestation {
     /// good as none.
     pub fn open(data_dir: &Path, modes: Modes) -> Attestation {
         let file = data_dir.join(FILE);
-        let last = std::fs::read(&file).ok().and_then(|bytes| {
+        let last = private::read(&file, MAX_BYTES).ok().and_then(|bytes| {
             serde_json::from_slice(&bytes)
                 .inspect_err(|error| {
                     let file = file.display();

@@ -34,6 +34,9 @@ const DEFAULT_USER: &str = "omnimind";
 /// Longest `Authorization` that is looked at.
 const MAX_HEADER: usize = 4096;
 
+/// Bytes of the file that they are kept in.
+const MAX_FILE: u64 = 64 << 10;
+
 /// Failures in a row that cost nothing.
 const FREE_FAILURES: u32 = 10;
 
@@ -57,7 +60,7 @@ struct Stored {
 /// The files cannot be read or written, or `given` are not usable.
 pub fn credentials(data_dir: &Path, given: Option<Credentials>) -> anyhow::Result<Credentials> {
     let path = data_dir.join("credentials.json");
-    let credentials = match (given, fs::read(&path)) {
+    let credentials = match (given, private::read(&path, MAX_FILE)) {
         (Some(given), _) => given,
         (None, Ok(stored)) => {
             let Stored { user, password } = serde_json::from_slice(&stored).with_context(|| {

@@ -201,7 +201,7 @@ impl Health {
     fn filesystem(&self) -> Check {
         let begun = Instant::now();
         let Pressure { failure, details, .. } = self.guard.pressure(Resource::Disk);
-        let used = details["used_percent"].as_f64().unwrap_or_default();
+        let used = details.get("used_percent").and_then(Value::as_f64).unwrap_or_default();
         let verdict = match failure {
             Some(why) => Err((Overall::Degraded, why, "is the data directory still there?")),
             None if used > self.guard.disk_limit_percent() => {

@@ -16,6 +16,9 @@ use crate::scheduler;
 use crate::task_store;
 use crate::telemetry::Seldom;
 
+/// Bytes of a detail: an answer is not to be longer than what it is about.
+const MAX_DETAIL: usize = 8 << 10;
+
 /// An error answer.
 #[derive(Debug)]
 pub struct Problem(Box<Parts>);
@@ -172,13 +175,19 @@ impl Problem {
         if let Some(left_out) = SAID.left_out() {
             tracing::error!(%error, left_out, "an answer could not be given");
         }
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+        // What it says may name files of this machine.
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "a fault of the server: its log says which",
+        )
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let Parts { status, code, detail, more, headers } = *self.0;
+        let Parts { status, code, mut detail, more, headers } = *self.0;
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         observe::note_code(code);
         let mut body = json!({
             "type": format!("urn:omnimind:problem:{code}"),

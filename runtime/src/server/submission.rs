@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::problem::{Problem, Result};
 use super::query::Query;
-use crate::task::{Digest, FailureKind, Grants, Misfit, NotAGrant, Object, Priority, Retry};
+use crate::task::{AtMost, Digest, FailureKind, Grants, Misfit, NotAGrant, Object, Priority, Retry};
 
 const MAX_DESCRIPTION: usize = 4096;
 const MAX_METADATA: usize = 64 << 10;
@@ -32,13 +32,13 @@ pub struct TaskJson {
     input_text: Option<String>,
     #[serde(skip_serializing)]
     input_base64: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "AtMost::<_, MAX_WORDS>::required")]
     pub args: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "AtMost::<_, MAX_WORDS>::required")]
     pub env: BTreeMap<String, String>,
     #[serde(default)]
     pub priority: Priority,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "AtMost::<_, MAX_WORDS>::required")]
     pub limits: BTreeMap<String, u64>,
     #[serde(default, deserialize_with = "Object::optional")]
     pub grants: Option<Grants>,
@@ -57,6 +57,7 @@ pub struct TaskJson {
 #[serde(deny_unknown_fields)]
 struct RetryJson {
     max_attempts: Option<u32>,
+    #[serde(default, deserialize_with = "AtMost::<_, { FailureKind::ALL.len() }>::optional")]
     on: Option<Vec<FailureKind>>,
     backoff_ms: Option<u64>,
 }
@@ -176,15 +177,12 @@ impl TaskJson {
         if self.env.keys().any(|name| name.is_empty() || name.contains('=')) {
             return Err(Problem::invalid("env", "a name is not empty and has no `=`"));
         }
-        let RetryJson { max_attempts, on, backoff_ms } = &self.retry;
+        let RetryJson { max_attempts, backoff_ms, .. } = &self.retry;
         if max_attempts.is_some_and(|attempts| attempts == 0 || attempts > Retry::MAX_ATTEMPTS) {
             return Err(Problem::invalid("retry.max_attempts", format!("from 1 to {}", Retry::MAX_ATTEMPTS)));
         }
         if backoff_ms.is_some_and(|wait| wait > Retry::MAX_BACKOFF_MS) {
             return Err(Problem::invalid("retry.backoff_ms", format!("from 0 to {}", Retry::MAX_BACKOFF_MS)));
-        }
-        if on.as_ref().is_some_and(|on| on.len() > FailureKind::ALL.len()) {
-            return Err(Problem::invalid("retry.on", "each kind of failure once"));
         }
         if self.profile {
             return Err(Problem::invalid("profile", "this omnimind cannot profile tasks yet: leave it out"));

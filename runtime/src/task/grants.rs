@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Object;
 use super::named;
+use super::{AtMost, Object};
 
 /// Names in one list.
 const MAX_NAMES: usize = 100;
@@ -25,19 +25,19 @@ pub struct Grants {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub embedding: bool,
     /// Names of models.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "AtMost::<_, MAX_NAMES>::required")]
     pub inference: Vec<String>,
     /// Collections of vectors.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "Object::optional")]
     pub vector_memory: Option<VectorMemory>,
     /// Origins, as in `https://api.example.com`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "AtMost::<_, MAX_NAMES>::required")]
     pub http: Vec<String>,
     /// Names of buckets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "AtMost::<_, MAX_NAMES>::required")]
     pub keyvalue: Vec<String>,
     /// Names of configuration values.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "AtMost::<_, MAX_NAMES>::required")]
     pub config: Vec<String>,
 }
 
@@ -46,6 +46,7 @@ pub struct Grants {
 #[serde(deny_unknown_fields, default)]
 pub struct VectorMemory {
     /// Their names.
+    #[serde(deserialize_with = "AtMost::<_, MAX_NAMES>::required")]
     pub collections: Vec<String>,
     /// Whether points may be added and removed.
     pub write: bool,

@@ -5,6 +5,10 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
 /// Characters of what was sent that are shown again.
 const MAX_SHOWN: usize = 64;
 
+/// Characters of a path, and of all that is said.
+const MAX_PATH: usize = 256;
+const MAX_RULE: usize = 1024;
+
 /// What is wrong with the shape of some JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
@@ -42,8 +46,8 @@ impl Misfit {
     /// It is of another shape.
     pub fn fit<'de, T: Deserialize<'de>, D: Deserializer<'de>>(json: D) -> Result<T, Misfit> {
         serde_path_to_error::deserialize(json).map_err(|error| {
-            let path = error.path().to_string();
-            let rule = in_words(without_place(&error.inner().to_string()));
+            let path = cut(&error.path().to_string(), MAX_PATH);
+            let rule = cut(&in_words(without_place(&error.inner().to_string())), MAX_RULE);
             Misfit { path: (path != ".").then_some(path), rule }
         })
     }
@@ -58,13 +62,37 @@ fn without_place(said: &str) -> &str {
     }
 }
 
+/// The beginning of a long text: an answer is not to be longer than what it is about.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// ``unknown field `x`, expected …`` with no more of the name than is shown.
+fn with_short_name(said: &str) -> String {
+    let Some((what, rest)) = said.split_once('`') else { return said.to_owned() };
+    match rest
+        .rsplit_once("`, expected ")
+        .map(|(name, known)| (name, "expected ", known))
+        .or_else(|| rest.rsplit_once("`, there are ").map(|(name, known)| (name, "there are ", known)))
+    {
+        Some((name, words, known)) => format!("{what}`{}`, {words}{known}", cut(name, MAX_SHOWN)),
+        None => said.to_owned(),
+    }
+}
+
 fn in_words(said: &str) -> String {
     // Of an enum: all of ours are written as texts.
     if said == "expected value" {
         return "a string is expected".to_owned();
     }
     if let Some(rest) = said.strip_prefix("unknown variant ") {
-        return format!("unknown value {rest}");
+        return with_short_name(&format!("unknown value {rest}"));
+    }
+    if said.starts_with("unknown field ") {
+        return with_short_name(said);
     }
     let found = said.strip_prefix("invalid type: ").or_else(|| said.strip_prefix("invalid value: "));
     match found.and_then(|found| found.rsplit_once(", expected ")) {
@@ -108,7 +136,7 @@ fn found_words(found: &str) -> String {
     match (value, found.strip_prefix("string ")) {
         (Some(number), _) => number.trim_matches('`').to_owned(),
         (None, Some(text)) if text.chars().nth(MAX_SHOWN).is_some() => {
-            format!("{}…\"", text.chars().take(MAX_SHOWN).collect::<String>())
+            format!("{}\"", cut(text, MAX_SHOWN))
         }
         (None, Some(text)) => text.to_owned(),
         (None, None) => found.to_owned(),
@@ -141,6 +169,22 @@ mod tests {
     enum Which {
         One,
         Two,
+    }
+
+    #[test]
+    fn what_is_said_is_short_however_long_the_names_are() {
+        let long = "x".repeat(1 << 20);
+        for text in [
+            format!(r#"{{"{long}": 1}}"#),
+            format!(r#"{{"names": {{"{long}": "a"}}}}"#),
+            format!(r#"{{"which": "{long}"}}"#),
+            format!(r#"{{"small": "{long}"}}"#),
+        ] {
+            let Misfit { path, rule } = Misfit::read::<Shape>(text.as_bytes()).unwrap_err();
+            assert!(path.is_some_and(|path| path.chars().count() <= MAX_PATH + 1));
+            assert!(rule.len() < 300, "{rule}");
+            assert!(rule.contains("expected"), "and still says the rule: {rule}");
+        }
     }
 
     #[test]

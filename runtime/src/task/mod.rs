@@ -2,6 +2,7 @@
 //!
 //! Plain data with serde shapes that are part of the HTTP contract. Nothing in here runs anything.
 
+mod at_most;
 mod digest;
 mod failure;
 mod grants;
@@ -16,6 +17,7 @@ mod retry;
 mod spec;
 mod state;
 
+pub use at_most::AtMost;
 pub use digest::{Digest, NotADigest};
 pub use failure::{Failure, FailureKind, escape_guest_text};
 pub use grants::{Capability, Grants, NotAGrant, VectorMemory};

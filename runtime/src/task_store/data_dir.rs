@@ -60,7 +60,11 @@ impl DataDir {
         private::dir(path).map_err(unusable(path))?;
         // From here on its real name: a link that is moved later leads nowhere else.
         let path = fs::canonicalize(path).map_err(unusable(path))?;
-        let owner = fs::metadata(&path).map_err(unusable(&path))?.uid();
+        let found = fs::metadata(&path).map_err(unusable(&path))?;
+        if found.mode() & 0o022 != 0 {
+            tracing::warn!(path = %path.display(), "others may write to the data directory: chmod 700 it");
+        }
+        let owner = found.uid();
         if owner != rustix::process::geteuid().as_raw() {
             return Err(DataDirError::Foreign { path, owner });
         }

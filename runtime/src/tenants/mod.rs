@@ -7,7 +7,6 @@ mod token;
 mod verifier;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -38,6 +37,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The file in the data directory.
 const FILE: &str = "tokens.json";
+
+/// Bytes of it at most.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Every token.
 pub struct Tokens {
@@ -98,7 +100,7 @@ impl Tokens {
     /// The file is there and cannot be read.
     pub fn open(data_dir: &Path, configured: &[Token]) -> anyhow::Result<Tokens> {
         let path = data_dir.join(FILE);
-        let File { tokens: kept } = match fs::read(&path) {
+        let File { tokens: kept } = match private::read(&path, MAX_BYTES) {
             Ok(text) => serde_json::from_slice(&text)
                 .with_context(|| format!("{} is damaged: remove it, and make new tokens", path.display()))?,
             Err(error) if error.kind() == ErrorKind::NotFound => File::default(),
@@ -237,6 +239,7 @@ fn at_most(left: Option<SignedDuration>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
     fn dir(name: &str) -> PathBuf {

@@ -146,6 +146,31 @@ fn a_large_product_has_blocks_of_columns_and_terms_too() {
     assert!(off <= tolerance(ElementType::Float32, k), "{off}");
 }
 
+/// Processors take up to a hundred times as long for subnormal numbers, so what may make some is multiplied in shorter
+/// pieces.
+#[test]
+fn tiny_numbers_are_multiplied_in_more_pieces_and_to_the_same_result() {
+    let bench = Bench::new(Cpu::default());
+    let (m, k, n) = (300, 300, 4100);
+    for (element, small, large) in [
+        (ElementType::Float64, 2_f64.powi(-520), 2_f64.powi(200)),
+        (ElementType::Float32, 2_f64.powi(-70), 2_f64.powi(40)),
+        (ElementType::Bfloat16, 2_f64.powi(-70), 2_f64.powi(40)),
+    ] {
+        let (left, right) = (bench.random(&[m, k], element), bench.random(&[k, n], element));
+        let scaled = |tensor: &Tensor, sizes: &[u32], by: f64| {
+            let numbers: Vec<f64> = bench.numbers(tensor).iter().map(|number| number * by).collect();
+            bench.tensor(sizes, element, &numbers)
+        };
+        let tiny = (scaled(&left, &[m, k], small), scaled(&right, &[k, n], large));
+        // Powers of two change no digit.
+        let wanted = bench.numbers(&bench.compute(Operation::Matmul(left, right)).unwrap());
+        let found = bench.numbers(&bench.compute(Operation::Matmul(tiny.0, tiny.1)).unwrap());
+        let same = found.iter().zip(&wanted).all(|(found, wanted)| *found == wanted * small * large);
+        assert!(same, "{element:?}");
+    }
+}
+
 #[test]
 fn what_is_no_number_passes_through_as_ieee_says() {
     let bench = Bench::new(Cpu::default());

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::Segment;
 use super::received::{self, Received};
-use crate::engine::Metadata;
+use crate::components;
+use crate::engine::{Code, Metadata};
 use crate::server::App;
 use crate::server::caller::Caller;
 use crate::server::json;
@@ -87,9 +88,22 @@ pub async fn provide(app: &App, caller: &Caller, reference: &str) -> Result<()> 
     let Some(interpreter) = app.components.to_provide(caller.tenant(), reference) else { return Ok(()) };
     // To its end, whether the client waits or not: compiling Python takes some seconds, once.
     let components = app.components.clone();
-    let caller = caller.clone();
-    let providing = tokio::spawn(async move { components.provide(caller.tenant(), interpreter).await });
-    Ok(providing.await.map_err(Problem::internal)??)
+    let tenant = caller.tenant().to_owned();
+    let providing = tokio::spawn(async move { components.provide(&tenant, interpreter).await });
+    match providing.await.map_err(Problem::internal)? {
+        // Where it is looked for is the operator's business.
+        Err(components::Error::Refused(refusal)) if caller.operates().is_err() => {
+            let word = refusal.code.name();
+            let detail = format!("{reference} is not installed here: its operator can do that");
+            match refusal.code {
+                Code::CapabilityUnavailable => {
+                    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, word, detail))
+                }
+                _ => Err(refusal.into()),
+            }
+        }
+        provided => Ok(provided?),
+    }
 }
 
 /// `GET /api/components/{digest or name}`

@@ -15,6 +15,7 @@ use super::super::blobs::{Blobs, Hash};
 use super::super::data_dir::DataDir;
 use super::readers::open_read_only;
 use super::{connect, retention, rows, schema};
+use crate::private;
 
 /// Problems named in a report; of more, the number.
 const MAX_PROBLEMS: usize = 20;
@@ -128,7 +129,8 @@ pub fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<Report> {
         source.execute_batch("ROLLBACK")?;
     };
     let target = to.join("tasks.db");
-    let mut copy = connect(&target, OpenFlags::SQLITE_OPEN_CREATE)?;
+    private::file(&target)?;
+    let mut copy = connect(&target, OpenFlags::empty())?;
     // All in one step: between two, a writer makes it begin again, and a busy server never lets it end.
     if !matches!(Backup::new(&source, &mut copy)?.step(-1)?, StepResult::Done) {
         bail!("{} is locked by another program", path.display());
@@ -195,7 +197,8 @@ pub fn repair(data_dir: &Path) -> anyhow::Result<Repaired> {
     }
     let scratch = dir.path().join("tasks.db.repaired");
     let _ = fs::remove_file(&scratch);
-    let mut new = connect(&scratch, OpenFlags::SQLITE_OPEN_CREATE)?;
+    private::file(&scratch)?;
+    let mut new = connect(&scratch, OpenFlags::empty())?;
     schema::create(&mut new)?;
     let mut saved = Vec::new();
     for table in TABLES {

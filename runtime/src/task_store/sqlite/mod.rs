@@ -33,6 +33,7 @@ pub use space::{Freed, Spared};
 use super::blobs::{Blobs, Hash};
 use super::data_dir::DataDir;
 use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore};
+use crate::private;
 use crate::task::{Log, State, Status, Task, TaskId};
 use readers::Readers;
 use rows::{Left, SpecRow, StateRow, Value};
@@ -233,6 +234,12 @@ fn existing(path: &Path, found: &fs::Metadata) -> Result<Connection, OpenError> 
         ) => OpenError::Unusable { path: path.to_owned(), why: error.to_string() },
         _ => damaged(error.to_string()),
     };
+    // Inputs and outputs of everybody are in it. Its log is made with its permissions.
+    for file in [path.to_owned(), path.with_extension("db-wal"), path.with_extension("db-shm")] {
+        if private::restrict(&file).is_ok_and(|could| could) {
+            tracing::warn!(file = %file.display(), "others could read it: they cannot any more");
+        }
+    }
     let db = connect(path, OpenFlags::empty()).map_err(unread)?;
     schema::recognise(&db).map_err(|what| match what {
         schema::Unsuitable::Unreadable(error) => unread(error),
@@ -251,7 +258,8 @@ fn new(dir: &Path, path: &Path) -> anyhow::Result<Connection> {
     for left in [scratch.clone(), dir.join("tasks.db.new-journal")] {
         let _ = fs::remove_file(left);
     }
-    let mut db = connect(&scratch, OpenFlags::SQLITE_OPEN_CREATE)?;
+    private::file(&scratch)?;
+    let mut db = connect(&scratch, OpenFlags::empty())?;
     schema::create(&mut db)?;
     db.close().map_err(|(_, error)| error)?;
     fs::rename(&scratch, path)?;

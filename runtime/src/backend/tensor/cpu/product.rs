@@ -21,6 +21,10 @@ const COLUMNS: usize = 4096;
 /// Multiplications of a block: some milliseconds of one core.
 const MULTIPLICATIONS: usize = 1 << 28;
 
+/// The same where numbers are so small that their products may be subnormal: a processor takes up to a hundred times
+/// as long for each.
+const SLOW_MULTIPLICATIONS: usize = 1 << 24;
+
 /// Operations that multiplying a matrix is worth at least.
 const CALL: u64 = 256;
 
@@ -129,12 +133,13 @@ pub(super) trait Blocks: Send + Sync + 'static {
     fn multiply(block: &Block<'_, Self::Element>, out: &mut [Self::Element], scratch: &mut Self::Scratch);
 }
 
-/// Where a band is: rows that are done, and columns and terms of those after them.
+/// Where a band is: rows that are done, columns and terms of those after them, and of a slow block what of its rows.
 #[derive(Default)]
 struct At {
     row: usize,
     column: usize,
     term: usize,
+    part: usize,
 }
 
 impl<B: Blocks> Kernel for Product<B> {
@@ -150,18 +155,28 @@ impl<B: Blocks> Kernel for Product<B> {
         let part = |of: &Tensor, size: usize| matrix * size..matrix * size + size.min(of.shape.elements());
         let left = elements(self.left.host()).get(part(&self.left, rows * inner)).unwrap_or_default();
         let right = elements(self.right.host()).get(part(&self.right, inner * columns)).unwrap_or_default();
-        let block = Block {
+        let mut block = Block {
             left,
             right,
-            rows: row..row + height,
+            rows: row + at.part..row + height,
             columns: at.column..columns.min(at.column + wide),
             terms: at.term..inner.min(at.term + deep),
             inner,
             width: columns,
         };
-        let out = elements_mut(out).get_mut(at.row * columns..(at.row + height) * columns);
+        if block.is_slow() {
+            // What comes out does not depend on how many take part in it, nor on what the rows beside one are.
+            let rows = (SLOW_MULTIPLICATIONS / (block.columns.len() * block.terms.len())).max(1);
+            block.rows.end = block.rows.end.min(block.rows.start + rows);
+        }
+        let first = at.row + at.part;
+        let out = elements_mut(out).get_mut(first * columns..(first + block.rows.len()) * columns);
         B::multiply(&block, out.unwrap_or_default(), scratch);
-        at.term = block.terms.end;
+        at.part += block.rows.len();
+        if at.part < height {
+            return true;
+        }
+        (at.part, at.term) = (0, block.terms.end);
         if at.term == inner {
             (at.term, at.column) = (0, block.columns.end);
         }
@@ -169,6 +184,20 @@ impl<B: Blocks> Kernel for Product<B> {
             (at.column, at.row) = (0, at.row + height);
         }
         at.row < band.len()
+    }
+}
+
+impl<T: Element> Block<'_, T> {
+    /// Whether any of its numbers is so small that its product with another such is subnormal.
+    fn is_slow(&self) -> bool {
+        let any = |matrix: &[T], width: usize, rows: &Range<usize>, columns: &Range<usize>| {
+            // All of a row is looked at, without a branch: that is some percent of the product.
+            let tiny = |row: &[T]| row.iter().fold(false, |any, number| any | number.is_tiny());
+            let mut rows = matrix.chunks_exact(width).skip(rows.start).take(rows.len());
+            rows.any(|row| tiny(row.get(columns.clone()).unwrap_or_default()))
+        };
+        any(self.left, self.inner, &self.rows, &self.terms)
+            || any(self.right, self.width, &self.terms, &self.columns)
     }
 }
 
