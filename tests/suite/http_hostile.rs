@@ -74,6 +74,34 @@ fn bytes_that_are_no_component_are_refused_in_every_form() {
 }
 
 #[test]
+fn an_answer_is_not_longer_than_what_it_is_about() {
+    let server = shared();
+    let long = "a".repeat(4 << 20);
+    for body in [
+        json!({&long: 1}),
+        json!({"priority": &long}),
+        json!({"component": "x", "grants": {&long: true}}),
+        json!({"component": "x", "limits": {&long: 1}}),
+        json!({"component": &long}),
+        json!({"component": "x", "retry": {"on": [&long]}}),
+        json!({"component": "x", "args": vec!["x"; 300_000]}),
+        json!({"component": "x", "grants": {"http": vec!["x"; 300_000]}}),
+    ] {
+        let reply = server.post("/api/tasks/", &body);
+        assert!(reply.body.len() < 16 << 10, "{}", reply.body.len());
+        assert!(matches!(reply.status, 404 | 422), "{}", reply.status);
+    }
+    let text = format!(
+        r#"(component (import "omnimind:runtime/{}" (instance (export "f" (func)))))"#,
+        "i".repeat(90_000)
+    );
+    let reply = server.request("POST", "/api/components/").wasm(&wat::parse_str(text).expect("text")).send();
+    let problem = reply.problem(422, "unknown_import");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.len() < 1000 && detail.contains("tasks may import"), "{detail}");
+}
+
+#[test]
 fn flipped_bits_have_an_answer() {
     let server = shared();
     for seed in 0..60 {

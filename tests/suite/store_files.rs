@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -246,6 +246,40 @@ fn a_data_directory_that_is_none_is_named() {
         }
         let (code, said) = refused(&dir.0);
         assert!(matches!(code, Some(2 | 5)) && said.contains(name), "{part}: {code:?} {said}");
+    }
+}
+
+#[test]
+fn what_is_stored_is_its_owners_wherever_it_lies() {
+    let dir = scratch("open");
+    fs::create_dir_all(&dir).expect("a directory");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let mode = |name: &str| fs::metadata(dir.join(name)).expect("a file").permissions().mode() & 0o777;
+    let mut server = Server::launch(server::command(&dir), &dir).expect("a server");
+    server.push("hostile/echo");
+    for name in ["tasks.db", "tasks.db-wal", "tasks.db-shm"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    server.terminate();
+    drop(server);
+    // One of an earlier version.
+    fs::set_permissions(dir.join("tasks.db"), fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let server = Server::launch(server::command(&dir), &dir).expect("a server");
+    assert_eq!(mode("tasks.db"), 0o600);
+    drop(server);
+    fs::remove_dir_all(dir).expect("a directory");
+}
+
+#[test]
+fn a_pipe_does_not_hold_a_start_up() {
+    for name in ["tokens.json", "credentials.json"] {
+        let dir = scratch("pipe");
+        fs::create_dir_all(&dir).expect("a directory");
+        let made = std::process::Command::new("mkfifo").arg(dir.join(name)).status().expect("mkfifo");
+        assert!(made.success());
+        let (code, said) = refused(&dir);
+        assert!(code == Some(2) && said.contains("it is not a file"), "{said}");
+        fs::remove_dir_all(dir).expect("a directory");
     }
 }
 

@@ -57,6 +57,8 @@ fn names() -> String {
 fn nearest(name: &str) -> String {
     Budget::ALL
         .into_iter()
+        // Names so unlike in length are not near, and a long one is not compared.
+        .filter(|budget| budget.name().len().abs_diff(name.len()) <= 3)
         .map(|budget| (strsim::damerau_levenshtein(name, budget.name()), budget))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| *distance <= 3)

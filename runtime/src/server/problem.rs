@@ -18,6 +18,7 @@ use crate::telemetry::Seldom;
 
 /// Bytes of a detail: an answer is not to be longer than what it is about.
 const MAX_DETAIL: usize = 8 << 10;
+const MAX_FIELD: usize = 1 << 10;
 
 /// An error answer.
 #[derive(Debug)]
@@ -198,6 +199,9 @@ impl IntoResponse for Problem {
         });
         if let Some(body) = body.as_object_mut() {
             body.extend(more);
+            if let Some(Value::String(field)) = body.get_mut("field") {
+                field.truncate(field.floor_char_boundary(MAX_FIELD));
+            }
         }
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = status;
