@@ -126,6 +126,10 @@ pub(super) trait Blocks: Send + Sync + 'static {
     type Element: Element;
     type Scratch: Default + Send;
 
+    /// Whether terms are added to what is in the result, so that some rows may be ahead of others. Where they are
+    /// not, numbers are binary32 and a slow block takes a tenth of a second.
+    const ADDS_IN_PLACE: bool;
+
     /// Elements of a factor in a block: with few rows or columns it is reading them that takes the time.
     const ELEMENTS: usize;
 
@@ -164,7 +168,7 @@ impl<B: Blocks> Kernel for Product<B> {
             inner,
             width: columns,
         };
-        if block.is_slow() {
+        if B::ADDS_IN_PLACE && block.is_slow() {
             // What comes out does not depend on how many take part in it, nor on what the rows beside one are.
             let rows = (SLOW_MULTIPLICATIONS / (block.columns.len() * block.terms.len())).max(1);
             block.rows.end = block.rows.end.min(block.rows.start + rows);
@@ -220,6 +224,7 @@ impl<T: Element + gemm::Element> Blocks for Direct<T> {
     type Element = T;
     type Scratch = ();
 
+    const ADDS_IN_PLACE: bool = true;
     const ELEMENTS: usize = 1 << 22;
 
     fn multiply(block: &Block<'_, T>, out: &mut [T], (): &mut ()) {
@@ -248,6 +253,8 @@ pub(super) struct Wide {
 impl<T: Element> Blocks for Widened<T> {
     type Element = T;
     type Scratch = Wide;
+
+    const ADDS_IN_PLACE: bool = false;
 
     // Four megabytes when they are widened.
     const ELEMENTS: usize = 1 << 20;
