@@ -82,7 +82,8 @@ fn parse(input: &[u8]) -> Result<Request, String> {
 
 /// The lines that say something, and their numbers.
 fn lines(text: &str) -> Result<(Vec<usize>, Vec<String>), String> {
-    let lines = text.lines().map(str::trim).zip(1..).filter(|(line, _)| line.chars().any(char::is_alphanumeric));
+    let lines =
+        text.lines().map(str::trim).zip(1..).filter(|(line, _)| line.chars().any(char::is_alphanumeric));
     let (lines, numbers): (Vec<String>, Vec<usize>) =
         lines.map(|(line, number)| (line.to_owned(), number)).unzip();
     match lines.len() {
