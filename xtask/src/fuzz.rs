@@ -25,7 +25,7 @@ const FLAGS: [&str; 9] = [
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Ccodegen-units=1",
+    "-Copt-level=1",
     "-Cdebug-assertions=yes",
     "-Coverflow-checks=yes",
     "--cfg=fuzzing",
@@ -70,8 +70,17 @@ pub fn smoke(layout: &Layout) -> Result<()> {
 
 fn all(layout: &Layout, targets: &[(&str, Option<&str>)], seconds: u32) -> Result<()> {
     let mut build = cargo::command(&layout.root);
-    // All of the workspace: with fewer members cargo would build dependencies with other features.
-    build.args(["build", "--release", "--workspace", "--features", "omnimind-fuzz/libfuzzer"]);
+    // All of the workspace, and a test that is empty: with fewer members, and for no test, cargo would build
+    // dependencies, wasmtime among them, with other features.
+    build.args([
+        "build",
+        "--release",
+        "--workspace",
+        "--features",
+        "omnimind-fuzz/libfuzzer",
+        "--test",
+        "as-tests",
+    ]);
     for (name, _) in targets {
         build.arg("--bin").arg(format!("fuzz-{name}"));
     }

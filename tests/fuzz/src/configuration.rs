@@ -16,7 +16,7 @@ fuzz_target!(|input: (bool, &[u8])| {
     std::fs::write(&path, text).expect("a file");
     let sources = Sources {
         paths: vec![path],
-        environment: Environment::new(Vec::new()),
+        environment: Environment::default(),
         flags: Vec::new(),
         data_dir: Some(DIRECTORY.path().join("data")),
     };

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use omnimind::limits::{Budget, Ledger, Limiter, MachineMemory, Mode, Requested};
 use wasmtime::ResourceLimiter as _;
 
-#[derive(Arbitrary, Debug)]
+#[derive(Debug)]
 enum Step {
     Memory { current: usize, desired: usize, maximum: Option<usize> },
     Table { current: usize, desired: usize, maximum: Option<usize> },
@@ -19,6 +19,29 @@ enum Step {
     Hold(u64),
     GiveBack,
     Machine(Option<u64>),
+}
+
+impl<'a> Arbitrary<'a> for Step {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Step> {
+        Ok(match bytes.int_in_range(0..=7)? {
+            0 => Step::Memory {
+                current: bytes.arbitrary()?,
+                desired: bytes.arbitrary()?,
+                maximum: bytes.arbitrary()?,
+            },
+            1 => Step::Table {
+                current: bytes.arbitrary()?,
+                desired: bytes.arbitrary()?,
+                maximum: bytes.arbitrary()?,
+            },
+            2 => Step::Spend(bytes.arbitrary()?),
+            3 => Step::Settle { reserved: bytes.arbitrary()?, actual: bytes.arbitrary()? },
+            4 => Step::Drop(bytes.arbitrary()?),
+            5 => Step::Hold(bytes.arbitrary()?),
+            6 => Step::GiveBack,
+            _ => Step::Machine(bytes.arbitrary()?),
+        })
+    }
 }
 
 fuzz_target!(|input: (u64, bool, Vec<Step>)| {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use omnimind::limits::Mode;
 use omnimind::protection::{
@@ -13,7 +13,7 @@ use omnimind::protection::{
 };
 
 /// A figure that is there, or not, or not any more.
-#[derive(Arbitrary, Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Figure<T> {
     Is(T),
     NotYet,
@@ -21,7 +21,7 @@ enum Figure<T> {
     Failed,
 }
 
-#[derive(Arbitrary, Debug)]
+#[derive(Debug)]
 struct Look {
     after_ms: u16,
     outside_percent: Figure<f64>,
@@ -30,6 +30,31 @@ struct Look {
     disk_percent: Figure<f64>,
     stall_percent: Figure<f64>,
     wake_delay_ms: Figure<f64>,
+}
+
+impl<'a, T: Arbitrary<'a>> Arbitrary<'a> for Figure<T> {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Figure<T>> {
+        Ok(match bytes.int_in_range(0..=7)? {
+            0 => Figure::NotYet,
+            1 => Figure::Absent,
+            2 => Figure::Failed,
+            _ => Figure::Is(bytes.arbitrary()?),
+        })
+    }
+}
+
+impl<'a> Arbitrary<'a> for Look {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Look> {
+        Ok(Look {
+            after_ms: bytes.arbitrary()?,
+            outside_percent: bytes.arbitrary()?,
+            ram_percent: bytes.arbitrary()?,
+            own_bytes: bytes.arbitrary()?,
+            disk_percent: bytes.arbitrary()?,
+            stall_percent: bytes.arbitrary()?,
+            wake_delay_ms: bytes.arbitrary()?,
+        })
+    }
 }
 
 impl<T> Figure<T> {
