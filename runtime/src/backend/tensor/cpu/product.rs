@@ -126,9 +126,9 @@ pub(super) trait Blocks: Send + Sync + 'static {
     type Element: Element;
     type Scratch: Default + Send;
 
-    /// Whether terms are added to what is in the result, so that some rows may be ahead of others. Where they are
-    /// not, numbers are binary32 and a slow block takes a tenth of a second.
-    const ADDS_IN_PLACE: bool;
+    /// Whether slow blocks are looked for and cut. In binary32 one takes a tenth of a second, and looking for it in each
+    /// would cost more than that is worth.
+    const CUTS_SLOW: bool;
 
     /// Elements of a factor in a block: with few rows or columns it is reading them that takes the time.
     const ELEMENTS: usize;
@@ -168,7 +168,7 @@ impl<B: Blocks> Kernel for Product<B> {
             inner,
             width: columns,
         };
-        if B::ADDS_IN_PLACE && block.is_slow() {
+        if B::CUTS_SLOW && block.is_slow() {
             // What comes out does not depend on how many take part in it, nor on what the rows beside one are.
             let rows = (SLOW_MULTIPLICATIONS / (block.columns.len() * block.terms.len())).max(1);
             block.rows.end = block.rows.end.min(block.rows.start + rows);
@@ -224,7 +224,7 @@ impl<T: Element + gemm::Element> Blocks for Direct<T> {
     type Element = T;
     type Scratch = ();
 
-    const ADDS_IN_PLACE: bool = true;
+    const CUTS_SLOW: bool = T::DIGITS > <f32 as Element>::DIGITS;
     const ELEMENTS: usize = 1 << 22;
 
     fn multiply(block: &Block<'_, T>, out: &mut [T], (): &mut ()) {
@@ -254,7 +254,7 @@ impl<T: Element> Blocks for Widened<T> {
     type Element = T;
     type Scratch = Wide;
 
-    const ADDS_IN_PLACE: bool = false;
+    const CUTS_SLOW: bool = false;
 
     // Four megabytes when they are widened.
     const ELEMENTS: usize = 1 << 20;
