@@ -52,9 +52,6 @@ pub trait Element: Pod + Send + Sync {
 
     /// The nearest one.
     fn from_f64(number: f64) -> Self;
-
-    /// Whether it is not zero and its square, in what products are computed in, is subnormal or less.
-    fn is_tiny(self) -> bool;
 }
 
 impl Element for f32 {
@@ -70,10 +67,6 @@ impl Element for f32 {
 
     fn from_f64(number: f64) -> f32 {
         number as f32
-    }
-
-    fn is_tiny(self) -> bool {
-        self != 0.0 && self.abs() < 1.084_202_2e-19
     }
 }
 
@@ -91,10 +84,6 @@ impl Element for f64 {
     fn from_f64(number: f64) -> f64 {
         number
     }
-
-    fn is_tiny(self) -> bool {
-        self != 0.0 && self.abs() < 1.491_668_146_240_041_3e-154
-    }
 }
 
 impl Element for f16 {
@@ -111,10 +100,6 @@ impl Element for f16 {
     fn from_f64(number: f64) -> f16 {
         f16::from_f64(number)
     }
-
-    fn is_tiny(self) -> bool {
-        false
-    }
 }
 
 impl Element for bf16 {
@@ -130,10 +115,6 @@ impl Element for bf16 {
 
     fn from_f64(number: f64) -> bf16 {
         bf16::from_f64(number)
-    }
-
-    fn is_tiny(self) -> bool {
-        Element::to_f32(self).is_tiny()
     }
 }
 

@@ -25,6 +25,9 @@ const MULTIPLICATIONS: usize = 1 << 28;
 /// as long for each.
 const SLOW_MULTIPLICATIONS: usize = 1 << 24;
 
+/// The square of what is smaller is subnormal in binary64, or nothing: 2^-511.
+const TINY: f64 = 1.491_668_146_240_041_3e-154;
+
 /// Operations that multiplying a matrix is worth at least.
 const CALL: u64 = 256;
 
@@ -192,11 +195,12 @@ impl<B: Blocks> Kernel for Product<B> {
 }
 
 impl<T: Element> Block<'_, T> {
-    /// Whether any of its numbers is so small that its product with another such is subnormal.
+    /// Whether any of its numbers is so small that its product with another such is subnormal in binary64.
     fn is_slow(&self) -> bool {
         let any = |matrix: &[T], width: usize, rows: &Range<usize>, columns: &Range<usize>| {
-            // All of a row is looked at, without a branch: that is some percent of the product.
-            let tiny = |row: &[T]| row.iter().fold(false, |any, number| any | number.is_tiny());
+            let is_tiny = |number: &T| number.to_f64() != 0.0 && number.to_f64().abs() < TINY;
+            // All of a row is looked at, without a branch.
+            let tiny = |row: &[T]| row.iter().fold(false, |any, number| any | is_tiny(number));
             let mut rows = matrix.chunks_exact(width).skip(rows.start).take(rows.len());
             rows.any(|row| tiny(row.get(columns.clone()).unwrap_or_default()))
         };
