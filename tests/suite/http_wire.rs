@@ -27,6 +27,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("a length beyond 64 bits", "Content-Length: 99999999999999999999999\r\n", "{}"),
         ("an unknown coding", "Transfer-Encoding: xchunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
         ("chunked is not the last", "Transfer-Encoding: chunked, identity\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        ("coded before it is cut", "Transfer-Encoding: gzip, chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
         ("a blank before the colon", "Transfer-Encoding : chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
         ("a folded line", "X-A: b\r\n c\r\n", ""),
         ("a line without a colon", "X-A\r\n", ""),

@@ -4,10 +4,11 @@
 //! between two pieces its thread may be somebody else's. A share owns what it works on: where nobody waits for the
 //! result any more, it is dropped after the piece that it is at, and what it holds is given back then, not before.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time of this thread.
@@ -121,16 +122,16 @@ impl<T> Pile<T> {
 
     /// The one on top.
     pub fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.0.lock().pop()
     }
 
     /// Puts one on top.
     pub fn put(&self, thing: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
+        self.0.lock().push(thing);
     }
 
     /// All that are left.
     pub fn empty(&self) -> Vec<T> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }

@@ -1,10 +1,11 @@
 //! Values that were used last, bounded in number, bytes and time.
 
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
+
+use parking_lot::Mutex;
 
 use super::{Cache, Figures, Hits, Kind};
 
@@ -52,7 +53,7 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
     /// The value of `key`, if it is there and still good.
     pub fn find(&self, key: &K, is_good: impl Fn(&V) -> bool) -> Option<V> {
         let expire = self.expire?;
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let found = kept.values.get(key);
         let good = found.filter(|found| is_good(&found.value) && found.since.elapsed() < expire);
         let good = good.map(|found| found.value.clone());
@@ -69,7 +70,7 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
         if !self.is_enabled() || bytes > self.most_bytes {
             return;
         }
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         kept.remove(&key);
         while kept.bytes + bytes > self.most_bytes || kept.values.len() >= self.most {
             let Some((_, oldest)) = kept.values.pop_lru() else { break };
@@ -77,10 +78,6 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
         }
         kept.bytes += bytes;
         kept.values.put(key, Value { value, bytes, since: Instant::now() });
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept<K, V>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,7 +92,7 @@ impl<K: Hash + Eq, V> Kept<K, V> {
 impl<K: Hash + Eq + Send, V: Clone + Send> Cache for Bounded<K, V> {
     fn figures(&self) -> Figures {
         let (hits, misses, hit_rate) = self.hits.read();
-        let kept = self.kept();
+        let kept = self.kept.lock();
         Figures {
             name: self.name,
             kind: Kind::Answers,
@@ -111,7 +108,7 @@ impl<K: Hash + Eq + Send, V: Clone + Send> Cache for Bounded<K, V> {
     }
 
     fn clear(&self) -> usize {
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let count = kept.values.len();
         kept.values.clear();
         kept.bytes = 0;

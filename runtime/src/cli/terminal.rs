@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::limits::Budget;
@@ -36,19 +36,19 @@ pub struct TerminalJournal {
 impl TerminalJournal {
     /// What the task reported last, 0 to 100.
     pub fn percent(&self) -> f32 {
-        *self.percent.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.percent.lock()
     }
 }
 
 #[async_trait::async_trait]
 impl Journal for TerminalJournal {
     fn progress(&self, percent: f32, message: &str) {
-        *self.percent.lock().unwrap_or_else(PoisonError::into_inner) = percent;
+        *self.percent.lock() = percent;
         note!("progress: {percent:.0} % {message}");
     }
 
     fn log(&self, bytes: &[u8]) {
-        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unfinished = self.unfinished.lock();
         unfinished.extend_from_slice(bytes);
         let whole = match std::str::from_utf8(&unfinished) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),

@@ -4,7 +4,9 @@
 //! one of that tenant's components, compiled like any other; what a later release brings takes its place then.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{Components, Error, Source};
 use crate::engine::{Code, Refusal};
@@ -110,7 +112,7 @@ impl Components {
             let (name, source) = (Some(interpreter.name.to_owned()), Source::Shipped { instead_of: theirs });
             self.keep(tenant, digest, bytes, name, None, source).await?;
         }
-        let mut digests = self.shipped.digests();
+        let mut digests = self.shipped.digests.lock();
         digests.retain(|(name, _)| *name != interpreter.name);
         digests.push((interpreter.name, digest));
         Ok(())
@@ -119,13 +121,9 @@ impl Components {
     /// Whether the name leads `tenant` to what it ought to: this release's, or one of their own.
     fn has(&self, tenant: &str, interpreter: &Interpreter) -> bool {
         self.resolve(tenant, interpreter.name).is_some_and(|(digest, about)| {
-            !about.shipped || self.shipped.digests().contains(&(interpreter.name, digest))
+            !about.shipped || self.shipped.digests.lock().contains(&(interpreter.name, digest))
         })
     }
 }
 
-impl Shipped {
-    fn digests(&self) -> MutexGuard<'_, Vec<(&'static str, Digest)>> {
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+impl Shipped {}

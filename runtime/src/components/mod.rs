@@ -10,9 +10,10 @@ mod run;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use lru::LruCache;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
 use serde::{Deserialize, Serialize};
@@ -229,7 +230,7 @@ impl Components {
             about: serde_json::to_string(&*about).unwrap_or_default(),
         };
         let new = self.store.keep_component(stored, bytes).await?;
-        let mut registry = self.registry_mut();
+        let mut registry = self.registry.write();
         registry.insert(tenant, digest, created, about);
         if let Some(name) = &name {
             registry.name(tenant, name.clone(), digest);
@@ -257,7 +258,7 @@ impl Components {
 
     /// The component that `reference`, a name or a digest, leads `tenant` to.
     pub fn find(&self, tenant: &str, reference: &str) -> Option<Info> {
-        let registry = self.registry();
+        let registry = self.registry.read();
         let (digest, name) = registry.follow(tenant, reference)?;
         let info = registry.info(tenant, digest)?;
         Some(Info { name: name.or(info.name), ..info })
@@ -265,7 +266,7 @@ impl Components {
 
     /// The same as [`Components::find`] for whoever wants to run it.
     pub fn resolve(&self, tenant: &str, reference: &str) -> Option<(Digest, Arc<About>)> {
-        let registry = self.registry();
+        let registry = self.registry.read();
         let (digest, _) = registry.follow(tenant, reference)?;
         let entry = registry.by_digest.get(tenant)?.get(&digest)?;
         Some((digest, entry.about.clone()))
@@ -273,20 +274,20 @@ impl Components {
 
     /// All of `tenant`'s, by digest.
     pub fn list(&self, tenant: &str) -> Vec<Info> {
-        let registry = self.registry();
+        let registry = self.registry.read();
         let digests = registry.by_digest.get(tenant).map(|known| known.keys());
         digests.into_iter().flatten().filter_map(|digest| registry.info(tenant, *digest)).collect()
     }
 
     /// `digest` is being compiled, and nobody waits for it.
     pub fn compiling(&self, tenant: &str, digest: Digest) {
-        self.compilations().put((tenant.to_owned(), digest), None);
+        self.compilations.lock().put((tenant.to_owned(), digest), None);
     }
 
     /// The compilation of `digest` is over.
     pub fn compiled(&self, tenant: &str, digest: Digest, error: Option<&Error>) {
         let key = (tenant.to_owned(), digest);
-        let mut compilations = self.compilations();
+        let mut compilations = self.compilations.lock();
         match error {
             None => drop(compilations.pop(&key)),
             Some(error) if compilations.contains(&key) => {
@@ -303,20 +304,8 @@ impl Components {
     /// An upload that nobody waited for: still compiling, or why it was refused.
     pub fn compilation(&self, tenant: &str, reference: &str) -> Option<Result<Digest, Refusal>> {
         let digest: Digest = reference.parse().ok()?;
-        let found = self.compilations().get(&(tenant.to_owned(), digest)).cloned()?;
+        let found = self.compilations.lock().get(&(tenant.to_owned(), digest)).cloned()?;
         Some(found.map_or(Ok(digest), Err))
-    }
-
-    fn compilations(&self) -> MutexGuard<'_, LruCache<(String, Digest), Option<Refusal>>> {
-        self.compilations.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets one, and the names that lead to it, unless it `is_used`.
@@ -333,7 +322,7 @@ impl Components {
         // Asked and taken out in one step: a submission that is noted as one that uses it is seen here, or
         // does not find it there.
         let removed = {
-            let mut registry = self.registry_mut();
+            let mut registry = self.registry.write();
             if is_used() {
                 return Err(Error::InUse(digest));
             }
@@ -341,7 +330,7 @@ impl Components {
         };
         let stored = self.store.remove_component(tenant, digest).await;
         if let (Err(_), Some(entry)) = (&stored, removed) {
-            let mut registry = self.registry_mut();
+            let mut registry = self.registry.write();
             registry.insert(tenant, digest, entry.created_ms, entry.about);
             for name in entry.names {
                 registry.name(tenant, name, digest);
@@ -368,7 +357,7 @@ impl Components {
     }
 
     fn by_digest(&self, tenant: &str, digest: Digest) -> Option<Info> {
-        self.registry().info(tenant, digest)
+        self.registry.read().info(tenant, digest)
     }
 }
 

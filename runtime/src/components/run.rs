@@ -53,6 +53,6 @@ impl TaskExecutor for Components {
     }
 
     fn has_component(&self, tenant: &str, digest: &Digest) -> bool {
-        self.registry().has(tenant, digest)
+        self.registry.read().has(tenant, digest)
     }
 }

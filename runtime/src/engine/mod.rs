@@ -22,10 +22,11 @@ pub mod worker;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use lru::LruCache;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 pub use adapt::Adapted;
@@ -179,7 +180,7 @@ impl Engines {
 
     /// The component of that digest, if it was compiled before; its refusal, if it was refused.
     pub async fn cached(self: &Arc<Self>, digest: Digest) -> Result<Option<Arc<Component>>, Refusal> {
-        let loaded = self.loaded().get(&digest).cloned();
+        let loaded = self.loaded.lock().get(&digest).cloned();
         self.hits.count(loaded.is_some());
         if loaded.is_some() {
             return Ok(loaded);
@@ -255,8 +256,8 @@ impl Engines {
         let About { core_instances, compiled_ms, size, adapted } = found.about;
         let component = Component { digest, flavour, code, core_instances, compiled_ms, size, adapted };
         let component = Arc::new(component);
-        self.loaded().put(digest, component.clone());
-        let mut alive = self.alive();
+        self.loaded.lock().put(digest, component.clone());
+        let mut alive = self.alive.lock();
         alive.retain(|_, component| component.strong_count() > 0);
         alive.insert(digest, Arc::downgrade(&component));
         Ok(component)
@@ -273,7 +274,7 @@ impl Engines {
 
     /// Components that are loaded.
     fn in_use(&self) -> HashSet<Digest> {
-        let alive = self.alive();
+        let alive = self.alive.lock();
         alive
             .iter()
             .filter(|(_, component)| component.strong_count() > 0)
@@ -281,19 +282,11 @@ impl Engines {
             .collect()
     }
 
-    fn alive(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Weak<Component>>> {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The artefact folder of an engine. Both are of one version and one set of compiler settings, so the
     /// plain engine's hash stands for both, and the other is not started to look for what is mostly not
     /// there.
     fn folder(&self, flavour: Flavour) -> String {
         self.plain.name.replacen(Flavour::Plain.name(), flavour.name(), 1)
-    }
-
-    fn loaded(&self) -> std::sync::MutexGuard<'_, LruCache<Digest, Arc<Component>>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, flavour: Flavour) -> Result<&Slot, Error> {
@@ -312,11 +305,11 @@ impl Engines {
 /// The components that are kept loaded in case that they are asked for. Who has one keeps it.
 impl Cache for Engines {
     fn figures(&self) -> Figures {
-        Figures::of_components("loaded_components", self.loaded().len(), MAX_LOADED.get(), &self.hits)
+        Figures::of_components("loaded_components", self.loaded.lock().len(), MAX_LOADED.get(), &self.hits)
     }
 
     fn clear(&self) -> usize {
-        let mut loaded = self.loaded();
+        let mut loaded = self.loaded.lock();
         let count = loaded.len();
         loaded.clear();
         count

@@ -5,8 +5,9 @@
 mod changes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -160,7 +161,7 @@ impl Bus {
         }
         let (tenant, update) = what();
         let timestamp = timestamp(jiff::Timestamp::now());
-        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let _order = self.order.lock();
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         // Nobody may listen any more by now.
         let _ = self.sender.send(Arc::new(Event { seq, timestamp, tenant, update, data: OnceLock::new() }));

@@ -7,10 +7,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::slots::Turns;
@@ -171,7 +172,7 @@ impl Control {
     /// Lets a paused guest go on.
     pub fn resume(&self) {
         let State { paused_ns, pause_ns, deadline_ns, resuming, moved, .. } = &*self.0;
-        let _resuming = resuming.lock().unwrap_or_else(PoisonError::into_inner);
+        let _resuming = resuming.lock();
         let length = self.pause_going_on();
         paused_ns.fetch_add(length, Ordering::AcqRel);
         // First the deadline, then the pause: the other way round it could be missed in between.

@@ -1,9 +1,11 @@
 //! The linked components that are kept: a task of one of them begins without linking.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use lru::LruCache;
+
+use parking_lot::Mutex;
 
 use super::Prepared;
 use crate::cache::{Cache, Figures, Hits};
@@ -31,25 +33,21 @@ impl Linked {
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Prepared>> {
-        self.kept().get(digest).cloned()
+        self.kept.lock().get(digest).cloned()
     }
 
     pub(super) fn put(&self, digest: Digest, prepared: Arc<Prepared>) {
-        self.kept().put(digest, prepared);
-    }
-
-    fn kept(&self) -> MutexGuard<'_, LruCache<Digest, Arc<Prepared>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().put(digest, prepared);
     }
 }
 
 impl Cache for Linked {
     fn figures(&self) -> Figures {
-        Figures::of_components("linked_components", self.kept().len(), MAX_PREPARED.get(), &self.hits)
+        Figures::of_components("linked_components", self.kept.lock().len(), MAX_PREPARED.get(), &self.hits)
     }
 
     fn clear(&self) -> usize {
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let unused = kept.iter().filter(|(_, prepared)| Arc::strong_count(prepared) == 1);
         let unused: Vec<Digest> = unused.map(|(digest, _)| *digest).collect();
         for digest in &unused {

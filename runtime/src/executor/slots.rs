@@ -11,11 +11,12 @@
 //! A guest that is stopped by that has not had its turn, and keeps its place.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::cap::{Bucket, thread_cpu_since_last};
@@ -124,14 +125,14 @@ impl Slots {
 
     /// How long turns that end from now on are, by priority.
     pub(super) fn set_shares(&self, shares: Shares) {
-        self.state().shares = shares;
+        self.0.state.lock().shares = shares;
     }
 
     /// Guests together take at most `percent` of as many cores as there are slots, 1 % at least; none: all of
     /// it. Says what [`Slots::pace`] has to be run with, unless it runs already.
     pub(super) fn set_cap(&self, percent: Option<f64>) -> Option<u64> {
         let percent = percent.filter(|percent| *percent < 100.0);
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         let before = state.bucket.is_some();
         let owed = state.bucket.take();
         state.bucket = percent.map(|percent| {
@@ -161,7 +162,7 @@ impl Slots {
     /// Gives what is free to those who wait, as far as it can be paid for. Says until when nothing else can be.
     fn hand_out(&self) -> Duration {
         loop {
-            let mut state = self.state();
+            let mut state = self.0.state.lock();
             if state.free == 0 || state.waiting.is_empty() {
                 return Duration::MAX;
             }
@@ -176,7 +177,7 @@ impl Slots {
 
     /// Takes slots that are free and that nobody waits for, `most` at most; says how many.
     pub(super) fn take_free(&self, most: usize) -> usize {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         if !state.waiting.is_empty() || !state.wait().is_zero() {
             return 0;
         }
@@ -187,16 +188,12 @@ impl Slots {
 
     /// Gives `count` of them back, after threads that are no guests' have computed for `time`.
     pub(super) fn give_back(&self, count: usize, time: Duration) {
-        if let Some(bucket) = &mut self.state().bucket {
+        if let Some(bucket) = &mut self.0.state.lock().bucket {
             bucket.charge(time);
         }
         for _ in 0..count {
-            self.pass_on(self.state());
+            self.pass_on(self.0.state.lock());
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cap(&self) -> Option<u64> {
@@ -289,7 +286,7 @@ impl Turns {
         if let Turn::Holding(_) = self.turn {
             return Poll::Ready(());
         }
-        let mut state = slots.state();
+        let mut state = slots.0.state.lock();
         let place = match self.turn {
             Turn::Waiting(place) if state.granted.remove(&place.key) => place,
             Turn::Waiting(place) => {
@@ -342,7 +339,7 @@ impl Turns {
         if !somebody_waits && slots.cap().is_none() {
             return;
         }
-        let mut state = slots.state();
+        let mut state = slots.0.state.lock();
         slots.charge(&mut state);
         let missing = self.missing_ns(state.shares, place.had);
         if somebody_waits && missing <= nanoseconds(TICK / 2) {
@@ -367,17 +364,17 @@ impl Turns {
         let turn = std::mem::replace(&mut self.turn, Turn::None);
         let Some(slots) = &self.slots else { return };
         if std::mem::replace(&mut self.contends, false) {
-            slots.state().contention.end(&self.tenant, self.parts);
+            slots.0.state.lock().contention.end(&self.tenant, self.parts);
         }
         match turn {
             Turn::None | Turn::Stopped(_) => {}
             Turn::Holding(_) => {
-                let mut state = slots.state();
+                let mut state = slots.0.state.lock();
                 slots.charge(&mut state);
                 slots.pass_on(state);
             }
             Turn::Waiting(Place { key, .. }) => {
-                let mut state = slots.state();
+                let mut state = slots.0.state.lock();
                 if state.waiting.remove(&key).is_some() {
                     slots.0.waiting.fetch_sub(1, Ordering::Relaxed);
                 } else if state.granted.remove(&key) {

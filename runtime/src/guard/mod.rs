@@ -12,11 +12,12 @@ mod levers;
 mod memory;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -146,7 +147,7 @@ impl Guard {
     }
 
     fn interval(&self) -> Duration {
-        match self.seen().state.is_pressed() {
+        match self.seen.lock().state.is_pressed() {
             true => self.config.pressed_interval.min(self.config.interval),
             false => self.config.interval,
         }
@@ -155,9 +156,7 @@ impl Guard {
     /// One look, and what follows.
     async fn look(self: Arc<Self>, wake_delay_ms: protection::Reading<f64>) {
         let (sampler, at) = (self.sampler.clone(), self.began.elapsed());
-        let looked = tokio::task::spawn_blocking(move || {
-            sampler.lock().unwrap_or_else(PoisonError::into_inner).sample(at, wake_delay_ms)
-        });
+        let looked = tokio::task::spawn_blocking(move || sampler.lock().sample(at, wake_delay_ms));
         match looked.await {
             Ok(sample) => self.act(sample),
             Err(error) => tracing::error!(%error, "the machine could not be looked at"),
@@ -168,15 +167,15 @@ impl Guard {
         let mode = self.modes.mode();
         let thresholds = self.modes.of(mode).thresholds;
         let rules = Rules { mode, thresholds, strict_cpu_cap: self.config.strict_cpu_cap };
-        let (state, decisions) = decide(&rules, &self.seen().state, &sample);
-        let memory = self.seen().memory.after(&sample, &thresholds, self.levers.held());
+        let (state, decisions) = decide(&rules, &self.seen.lock().state, &sample);
+        let memory = self.seen.lock().memory.after(&sample, &thresholds, self.levers.held());
         let stance = state.stance;
         let done: Vec<(Effect, Decision)> =
             decisions.into_iter().map(|decision| (self.levers.do_once(&decision.action), decision)).collect();
         self.levers.follow(&stance, &memory, self.places());
         // Said when it is in force: who reads that the disk is critical finds that writes are refused.
         {
-            let mut seen = self.seen();
+            let mut seen = self.seen.lock();
             seen.state = state;
             seen.memory = memory;
             seen.sample = Some((Timestamp::now(), sample));
@@ -207,7 +206,7 @@ impl Guard {
                     }
                     After::ShrinkCaches => self.levers.shrink_caches().await,
                 };
-                self.seen().journal.complete(seq, effect);
+                self.seen.lock().journal.complete(seq, effect);
             });
         }
     }
@@ -215,7 +214,7 @@ impl Guard {
     /// Whether there is so little room that what cannot be made again has to go. A share of a large disk may be
     /// much.
     fn is_room_scarce(&self) -> bool {
-        let seen = self.seen();
+        let seen = self.seen.lock();
         let disk = seen.sample.as_ref().and_then(|(_, sample)| sample.disk.as_ref().ok());
         let is_critical = seen.state.level(Resource::Disk) == Level::Critical;
         // Where it cannot be read nothing goes for good.
@@ -223,7 +222,7 @@ impl Guard {
     }
 
     fn note(&self, mode: Mode, what: What, effect: Effect) -> u64 {
-        let row = self.seen().journal.note(timestamp(Timestamp::now()), mode, what, effect);
+        let row = self.seen.lock().journal.note(timestamp(Timestamp::now()), mode, what, effect);
         row.log();
         self.bus.protection(|| json!(row));
         row.seq
@@ -235,7 +234,7 @@ impl Guard {
     /// # Errors
     /// Why the configuration does not fit it.
     pub fn switch(&self, mode: Mode) -> Result<Mode, String> {
-        let _one = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.switching.lock();
         let before = self.modes.switch(mode)?;
         if before != mode {
             self.levers.set_places(self.places());
@@ -247,7 +246,7 @@ impl Guard {
 
     /// How one resource is.
     pub fn pressure(&self, resource: Resource) -> Pressure {
-        let seen = self.seen();
+        let seen = self.seen.lock();
         let details = seen.sample.as_ref().map(|(_, sample)| sample.figures(resource)).unwrap_or_default();
         let mut failure = seen.state.failures.of(resource).clone();
         // A file system that hangs holds the look up.
@@ -265,7 +264,7 @@ impl Guard {
 
     /// The figures of all of them.
     pub fn last(&self) -> Last {
-        let seen = self.seen();
+        let seen = self.seen.lock();
         Last {
             sample: seen.sample.clone(),
             levels: Resource::ALL.iter().map(|resource| (*resource, seen.state.level(*resource))).collect(),
@@ -277,7 +276,7 @@ impl Guard {
     pub fn status(&self) -> Value {
         let held = self.levers.held();
         let interval_ms = self.interval().as_millis();
-        let seen = self.seen();
+        let seen = self.seen.lock();
         let thresholds = &self.modes.current().thresholds;
         let each = |of: &dyn Fn(Resource) -> Value| {
             Value::Object(
@@ -314,11 +313,7 @@ impl Guard {
 
     /// The last `limit` decisions, newest first.
     pub fn decisions(&self, limit: usize) -> Vec<Row> {
-        self.seen().journal.newest(limit)
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().journal.newest(limit)
     }
 }
 

@@ -4,10 +4,11 @@
 //! returns at once and the clock jumps to its end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::clocks::{WasiClocksCtxView, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
@@ -38,11 +39,7 @@ impl VirtualClock {
     }
 
     fn now(&self) -> u64 {
-        self.lock().now
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Time> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().now
     }
 }
 
@@ -59,7 +56,7 @@ impl Pollable for Sleep {
     async fn ready(&mut self) {
         let mut waiting: Option<Waiting<'_>> = None;
         std::future::poll_fn(|cx| {
-            let mut time = self.clock.lock();
+            let mut time = self.clock.0.lock();
             if time.now >= self.until {
                 return Poll::Ready(());
             }
@@ -83,7 +80,7 @@ struct Waiting<'a>(&'a Sleep);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut time = self.0.clock.lock();
+        let mut time = self.0.clock.0.lock();
         if let Some(count) = time.sleepers.get_mut(&self.0.until) {
             *count -= 1;
             if *count == 0 {

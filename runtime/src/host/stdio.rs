@@ -5,9 +5,10 @@
 //! refuses; output above its limit ends the task, because half an output is none.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
@@ -81,7 +82,7 @@ impl Pollable for Input {
 
 impl InputStream for Input {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let mut position = lock(&self.position);
+        let mut position = self.position.lock();
         let rest = self.bytes.get(*position..).unwrap_or_default();
         if rest.is_empty() {
             return Err(StreamError::Closed);
@@ -113,14 +114,14 @@ impl OutputSink {
 
     /// What was written.
     pub fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut lock(&self.bytes))
+        std::mem::take(&mut self.bytes.lock())
     }
 }
 
 impl Sink for OutputSink {
     fn accept(&self, bytes: &[u8]) -> StreamResult<()> {
         spend(&self.ledger, Budget::OutputBytes, bytes.len())?;
-        lock(&self.bytes).extend_from_slice(bytes);
+        self.bytes.lock().extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -153,7 +154,7 @@ impl LogSink {
 
     /// What was kept.
     pub fn take(&self) -> Log {
-        let Kept { head, tail, dropped } = std::mem::take(&mut *lock(&self.0.kept));
+        let Kept { head, tail, dropped } = std::mem::take(&mut *self.0.kept.lock());
         Log { head, tail: tail.into(), dropped }
     }
 }
@@ -161,7 +162,7 @@ impl LogSink {
 impl Sink for LogSink {
     fn accept(&self, bytes: &[u8]) -> StreamResult<()> {
         let LogState { ledger, journal, half, kept } = &*self.0;
-        let mut kept = lock(kept);
+        let mut kept = kept.lock();
         let room = half.saturating_sub(kept.head.len()).min(bytes.len());
         let (head, rest) = bytes.split_at(room);
         kept.head.extend_from_slice(head);
@@ -234,8 +235,4 @@ impl<S: Sink> OutputStream for Output<S> {
 
 fn spend(ledger: &Ledger, budget: Budget, bytes: usize) -> StreamResult<()> {
     ledger.spend(budget, bytes as u64).map_err(|exhausted| StreamError::Trap(Stop::from(exhausted).into()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -188,7 +188,8 @@ impl task_context::Host for TaskContextView<'_> {
         if let Err(error) = super::has_room(self.ledger, size) {
             return Ok(super::told(self.ledger, Err(error)));
         }
-        Ok(self.load(&name).await)
+        let loaded = self.load(&name).await;
+        Ok(super::told(self.ledger, loaded))
     }
 
     fn remaining(&mut self, budget: String) -> wasmtime::Result<Option<u64>> {

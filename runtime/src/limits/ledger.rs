@@ -5,8 +5,10 @@
 //! that is dropped unsettled (the call failed, the task was ended in the middle) gives everything
 //! back, so no path through a host function can leave the ledger wrong.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::budget::PerBudget;
 use super::{Budget, Limits, Taken};
@@ -181,12 +183,12 @@ impl Ledger {
 
     /// Notes what a call of a capability came to.
     pub fn note(&self, refused: Option<Refused>) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        *self.refused.lock() = refused;
     }
 
     /// Why the last call of a capability was refused, if it was.
     pub fn refused(&self) -> Option<Refused> {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.refused.lock()
     }
 
     /// Writes a figure that something else counts (fuel, time, the limiter's peaks).

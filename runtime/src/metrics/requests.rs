@@ -4,9 +4,10 @@
 //! histogram of its own; a stream's answer is its head.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
@@ -78,7 +79,7 @@ struct Route {
 
 impl Route {
     fn recent(&self, at: Duration) -> Figures {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).figures(at)
+        self.recent.lock().figures(at)
     }
 
     /// How often a status of this class was answered.
@@ -154,7 +155,7 @@ impl Requests {
             class.inc();
         }
         route.duration.observe(took.as_secs_f64());
-        let mut recent = route.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = route.recent.lock();
         recent.took(at, took);
         recent.came_out(
             at,
@@ -168,7 +169,7 @@ impl Requests {
 
     fn route(&self, route: &'static str, method: &'static str) -> Option<Arc<Route>> {
         let key = (route, method);
-        if let Some(known) = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = self.routes.read().get(&key) {
             return Some(known.clone());
         }
         let by_class = CLASSES.map(|class| self.total.get_metric_with_label_values(&[route, method, class]));
@@ -177,20 +178,20 @@ impl Requests {
             duration: self.durations.get_metric_with_label_values(&[route, method]).ok()?,
             recent: Mutex::new(self.empty.clone()),
         };
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = self.routes.write();
         Some(routes.entry(key).or_insert_with(|| Arc::new(made)).clone())
     }
 
     /// Every route and method that was asked for so far.
     fn routes(&self) -> Vec<((&'static str, &'static str), Arc<Route>)> {
-        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let routes = self.routes.read();
         routes.iter().map(|(key, route)| (*key, route.clone())).collect()
     }
 
     fn all_recent(&self, at: Duration, routes: &[((&str, &str), Arc<Route>)]) -> Figures {
         let mut all = self.empty.clone();
         for (_, route) in routes {
-            all.add(at, &mut route.recent.lock().unwrap_or_else(PoisonError::into_inner));
+            all.add(at, &mut route.recent.lock());
         }
         all.figures(at)
     }

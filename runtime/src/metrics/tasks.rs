@@ -1,10 +1,11 @@
 //! Tasks: how they ended, by component, and what their executions cost.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 use serde_json::{Value, json};
 
@@ -94,7 +95,7 @@ impl Tasks {
         self.cpu.inc_by(Duration::from_millis(receipt.cpu_ms).as_secs_f64());
         self.wall.observe(took.as_secs_f64());
         self.queue.observe(queued.as_secs_f64());
-        let mut recent = self.recent();
+        let mut recent = self.recent.lock();
         recent.wall.took(at, took);
         recent.queue.took(at, queued);
     }
@@ -108,7 +109,7 @@ impl Tasks {
             _ => return,
         };
         self.count(component, end, outcome);
-        self.recent().wall.came_out(at, outcome);
+        self.recent.lock().wall.came_out(at, outcome);
     }
 
     fn count(&self, component: &str, end: &str, outcome: usize) {
@@ -123,11 +124,11 @@ impl Tasks {
         if component.starts_with(Digest::PREFIX) {
             return add(&self.by_digest, BY_DIGEST);
         }
-        let known = self.components.read().unwrap_or_else(PoisonError::into_inner).get(component).cloned();
+        let known = self.components.read().get(component).cloned();
         if let Some(ends) = known {
             return add(&ends, component);
         }
-        let mut components = self.components.write().unwrap_or_else(PoisonError::into_inner);
+        let mut components = self.components.write();
         if components.len() >= MOST_COMPONENTS && !components.contains_key(component) {
             drop(components);
             return add(&self.others, OTHERS);
@@ -138,7 +139,7 @@ impl Tasks {
     }
 
     pub(super) fn to_json(&self, at: Duration) -> Value {
-        let components = self.components.read().unwrap_or_else(PoisonError::into_inner);
+        let components = self.components.read();
         let mut each: Vec<(&str, [u64; 3])> =
             components.iter().map(|(name, ends)| (name.as_str(), read(ends))).collect();
         each.sort_unstable();
@@ -152,7 +153,7 @@ impl Tasks {
         let (completed, failed, cancelled) = (sum(0), sum(1), sum(2));
         let shown = |(name, [completed, failed, cancelled]): &(&str, [u64; 3])| json!({"component": name, "completed": completed, "failed": failed, "cancelled": cancelled});
         let (wall, queue) = {
-            let mut recent = self.recent();
+            let mut recent = self.recent.lock();
             (recent.wall.figures(at), recent.queue.figures(at))
         };
         json!({
@@ -169,12 +170,8 @@ impl Tasks {
     }
 
     pub(super) fn in_short(&self, at: Duration) -> (Figures, Figures) {
-        let mut recent = self.recent();
+        let mut recent = self.recent.lock();
         (recent.wall.figures(at), recent.queue.figures(at))
-    }
-
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

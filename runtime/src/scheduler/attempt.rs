@@ -30,7 +30,7 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
         let woken = shared.wake.notified();
         let now = shared.clock.now_ms();
         let (next, due) = {
-            let mut state = shared.state();
+            let mut state = shared.state.lock();
             if state.shutting_down {
                 return;
             }
@@ -59,7 +59,7 @@ impl Shared {
     async fn start(self: Arc<Self>, live: Arc<Live>, place: Place) {
         let changing = live.changing.lock().await;
         let change = self.bus.changes().begin();
-        let mut state = live.inner().state.clone();
+        let mut state = live.inner.lock().state.clone();
         if state.cancel_asked {
             drop(changing);
             return self.end_cancelled(&live).await;
@@ -84,7 +84,7 @@ impl Shared {
         let outcome = match self.input(&live).await {
             Ok(input) => self.execute(&live, input, control).await,
             Err(failure) => {
-                let attempts = live.inner().state.attempts;
+                let attempts = live.inner.lock().state.attempts;
                 Outcome::not_begun(failure, attempts, "")
             }
         };
@@ -93,7 +93,7 @@ impl Shared {
     }
 
     async fn input(&self, live: &Live) -> Result<Arc<[u8]>, Failure> {
-        let kept = live.inner().input.clone();
+        let kept = live.inner.lock().input.clone();
         if let Some(input) = kept {
             return Ok(input);
         }
@@ -109,7 +109,7 @@ impl Shared {
 
     pub(super) async fn execute(&self, live: &Arc<Live>, input: Arc<[u8]>, control: Control) -> Outcome {
         let (number, queued, again) = {
-            let inner = live.inner();
+            let inner = live.inner.lock();
             let State { attempts, interruptions, .. } = &inner.state;
             (*attempts, inner.waits_since.elapsed(), *attempts > 1 || *interruptions > 0)
         };
@@ -120,11 +120,11 @@ impl Shared {
         };
         live.begin(control.clone(), checkpoints);
         let (is_ending, share) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.running.insert(live.id, live.clone());
             (state.shutting_down, state.admission.fair.share(&live.tenant))
         };
-        let is_cancelled = live.inner().state.cancel_asked;
+        let is_cancelled = live.inner.lock().state.cancel_asked;
         if is_cancelled || is_ending {
             control.cancel(Duration::ZERO);
         }
@@ -146,7 +146,7 @@ impl Shared {
         let waited = Duration::from_millis(outcome.receipt.queue_ms).max(queued);
         let took = begun.elapsed().saturating_sub(paused).saturating_sub(waited.saturating_sub(queued));
         self.metrics.executed(&outcome.receipt, took, waited);
-        self.state().running.remove(&live.id);
+        self.state.lock().running.remove(&live.id);
         outcome
     }
 
@@ -156,7 +156,7 @@ impl Shared {
         let _change = self.bus.changes().begin();
         let Outcome { end, receipt, log } = outcome;
         let mut state = {
-            let mut inner = live.inner();
+            let mut inner = live.inner.lock();
             inner.control = None;
             inner.state.clone()
         };
@@ -195,8 +195,8 @@ impl Shared {
     /// asked for its end meanwhile.
     pub(super) async fn enqueue(&self, live: &Arc<Live>, since_ms: i64) {
         let queued = {
-            let mut state = self.state();
-            let wanted = !live.inner().state.cancel_asked;
+            let mut state = self.state.lock();
+            let wanted = !live.inner.lock().state.cancel_asked;
             if wanted {
                 state.push(live.clone(), since_ms);
             }
@@ -215,7 +215,7 @@ impl Shared {
             Error::Poisoned(_) | Error::Closed => i64::MAX,
             _ => now.saturating_add(HOLD_MS),
         };
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.held_until_ms <= now {
             static SAID: Seldom = Seldom::new();
             if let Some(left_out) = SAID.left_out() {
@@ -228,7 +228,7 @@ impl Shared {
     /// A task that will not begin again was asked to end.
     pub(super) async fn end_cancelled(&self, live: &Arc<Live>) {
         let _changing = live.changing.lock().await;
-        let mut state = live.inner().state.clone();
+        let mut state = live.inner.lock().state.clone();
         state.cancelled(Timestamp::now());
         self.finish(live, state, None, Log::default()).await;
     }
@@ -242,7 +242,7 @@ impl Shared {
     /// Stores that a task that is not to be ended here was asked to end.
     pub(super) async fn note_cancel(&self, live: &Arc<Live>) -> Result<(), Error> {
         let _changing = live.changing.lock().await;
-        let state = live.inner().state.clone();
+        let state = live.inner.lock().state.clone();
         match live.has_ended() {
             true => Ok(()),
             false => live.store.update(&live.tenant, live.id, &state).await,
@@ -260,9 +260,9 @@ impl Shared {
             return;
         }
         self.metrics.ended(&live.spec.component, &state);
-        self.state().live.remove(&live.id);
+        self.state.lock().live.remove(&live.id);
         let task = live.task_in(state.clone());
-        live.inner().state = state;
+        live.inner.lock().state = state;
         self.bus.task_changed(|| live.task());
         live.end(Ended { task, output });
     }
@@ -270,7 +270,7 @@ impl Shared {
     /// What is stored becomes what is shown.
     fn change(&self, live: &Live, mut state: State) {
         {
-            let mut inner = live.inner();
+            let mut inner = live.inner.lock();
             // Asked for while the change was stored: that is not to be forgotten.
             if inner.state.cancel_asked {
                 state.ask_to_cancel(Timestamp::now());

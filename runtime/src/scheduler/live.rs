@@ -1,10 +1,11 @@
 //! A task that has not ended, as the scheduler holds it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::admission::Candidate;
@@ -104,18 +105,18 @@ impl Live {
 
     /// Bytes of memory that it takes while it waits, about.
     pub(super) fn weight(&self) -> usize {
-        let input = self.inner().input.as_ref().map_or(0, |input| input.len());
+        let input = self.inner.lock().input.as_ref().map_or(0, |input| input.len());
         OVERHEAD + self.spec.words() + input
     }
 
     /// The task as it is now.
     pub fn task(&self) -> Task {
-        self.task_in(self.inner().state.clone())
+        self.task_in(self.inner.lock().state.clone())
     }
 
     /// Whether it is one of those that `query` asks for, its age aside.
     pub(super) fn is_wanted(&self, query: &Query) -> bool {
-        query.admits(&self.tenant, &self.spec, self.inner().state.status)
+        query.admits(&self.tenant, &self.spec, self.inner.lock().state.status)
     }
 
     pub(super) fn task_in(&self, state: State) -> Task {
@@ -152,7 +153,7 @@ impl Live {
 
     /// Which attempt logged last, and what from `offset` on: the head of its log.
     pub fn log_from(&self, offset: usize) -> (u32, Vec<u8>) {
-        let inner = self.inner();
+        let inner = self.inner.lock();
         (inner.log_attempt, inner.log.get(offset..).unwrap_or_default().to_vec())
     }
 
@@ -161,13 +162,9 @@ impl Live {
         self.logged.subscribe()
     }
 
-    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// An attempt failed and another will follow: until then nothing large is kept that is also stored.
     pub(super) fn wait_again(&self) {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         inner.waits_since = inner.state.due.map_or_else(Instant::now, instant);
         inner.log = Vec::new();
         if self.spec.durable && inner.input.as_ref().is_some_and(|input| input.len() > SMALL_INPUT) {
@@ -177,7 +174,7 @@ impl Live {
 
     /// An attempt begins: its log is empty, its checkpoints are those that are stored.
     pub(super) fn begin(&self, control: Control, checkpoints: Vec<(String, u64)>) {
-        let mut inner = self.inner();
+        let mut inner = self.inner.lock();
         inner.control = Some(control);
         inner.log.clear();
         inner.log_attempt = inner.state.attempts;
@@ -210,7 +207,7 @@ pub(super) struct LiveJournal {
 impl LiveJournal {
     /// The task, unless the attempt is over.
     fn open(&self) -> Option<MutexGuard<'_, Inner>> {
-        let inner = self.live.inner();
+        let inner = self.live.inner.lock();
         (inner.control.is_some() && inner.log_attempt == self.attempt).then_some(inner)
     }
 }
@@ -246,7 +243,7 @@ impl Journal for LiveJournal {
         let _change = self.bus.changes().begin();
         let Live { id, tenant, store, .. } = &*self.live;
         store.save_checkpoint(tenant, *id, name, data).await.map_err(|error| failed(name, error))?;
-        self.live.inner().checkpoints.insert(name.to_owned(), size);
+        self.live.inner.lock().checkpoints.insert(name.to_owned(), size);
         Ok(())
     }
 
@@ -256,11 +253,11 @@ impl Journal for LiveJournal {
     }
 
     fn checkpoint_size(&self, name: &str) -> Option<u64> {
-        self.live.inner().checkpoints.get(name).copied()
+        self.live.inner.lock().checkpoints.get(name).copied()
     }
 
     fn checkpoint_bytes(&self) -> u64 {
-        let inner = self.live.inner();
+        let inner = self.live.inner.lock();
         inner.checkpoints.iter().map(|(name, size)| (name.len() as u64).saturating_add(*size)).sum()
     }
 }

@@ -16,10 +16,11 @@ mod protect;
 mod queue;
 mod submission;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use admission::{Candidate, Room};
@@ -193,7 +194,7 @@ impl Scheduler {
                 _ => self.0.clock.at_ms(task.created).min(self.0.clock.now_ms()),
             };
             let live = self.0.take_up(task, self.0.durable.clone(), None);
-            let mut state = self.0.state();
+            let mut state = self.0.state.lock();
             state.live.insert(live.id, live.clone());
             state.push(live, since);
         }
@@ -205,7 +206,7 @@ impl Scheduler {
     fn end_later(&self, mut task: Task, was: State) {
         let ended = std::mem::replace(&mut task.state, was);
         let live = self.0.take_up(task, self.0.durable.clone(), None);
-        self.0.state().live.insert(live.id, live.clone());
+        self.0.state.lock().live.insert(live.id, live.clone());
         let shared = self.0.clone();
         tokio::spawn(async move { shared.end_as(&live, ended).await });
     }
@@ -227,7 +228,7 @@ impl Scheduler {
 
     /// One task that has not ended.
     pub fn live(&self, tenant: &str, id: TaskId) -> Option<Arc<Live>> {
-        self.0.state().live.get(&id).filter(|live| *live.tenant == *tenant).cloned()
+        self.0.state.lock().live.get(&id).filter(|live| *live.tenant == *tenant).cloned()
     }
 
     /// One task of `tenant`, whether it has ended or not.
@@ -269,7 +270,7 @@ impl Scheduler {
             return Ok(tasks);
         }
         // What runs is further than what is stored of it.
-        let state = self.0.state();
+        let state = self.0.state.lock();
         for task in &mut tasks {
             if let Some(live) = state.live.get(&task.id) {
                 *task = live.task();
@@ -309,11 +310,11 @@ impl Scheduler {
         };
         let now = Timestamp::now();
         let control = {
-            let mut inner = live.inner();
+            let mut inner = live.inner.lock();
             inner.state.ask_to_cancel(now);
             inner.control.clone()
         };
-        let waiting = self.0.state().take_out(id);
+        let waiting = self.0.state.lock().take_out(id);
         if let Some(control) = control {
             control.cancel(grace);
         }
@@ -358,7 +359,7 @@ impl Scheduler {
 
     /// Whether a task that has not ended, or is being submitted, holds this component.
     pub fn uses(&self, tenant: &str, digest: &Digest) -> bool {
-        let state = self.0.state();
+        let state = self.0.state.lock();
         state.arriving.contains_key(digest)
             || state.live.values().any(|live| *live.tenant == *tenant && live.spec.digest == *digest)
     }
@@ -366,7 +367,7 @@ impl Scheduler {
     /// How busy it is.
     pub fn load(&self) -> Load {
         let max_pending = self.0.settings.max_pending;
-        let state = self.0.state();
+        let state = self.0.state.lock();
         let (live, pending, places) = (state.live.len(), state.queue.waiting(), state.admission.places());
         Load { running: live.saturating_sub(pending), pending, places, max_pending }
     }
@@ -374,16 +375,16 @@ impl Scheduler {
     /// Accepts and starts nothing more, and waits until what runs has ended, `grace` at most. Durable tasks
     /// that still run then are left for the next process; that costs them no attempt.
     pub async fn shut_down(&self, grace: Duration) {
-        self.0.state().shutting_down = true;
+        self.0.state.lock().shutting_down = true;
         self.0.wake.notify_one();
         if self.idle(grace).await {
             return;
         }
         let ending = async {
             loop {
-                let running: Vec<_> = self.0.state().live.values().cloned().collect();
+                let running: Vec<_> = self.0.state.lock().live.values().cloned().collect();
                 for live in running {
-                    if let Some(control) = &live.inner().control {
+                    if let Some(control) = &live.inner.lock().control {
                         control.cancel(Duration::ZERO);
                     }
                 }
@@ -398,10 +399,6 @@ impl Scheduler {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, Inner> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What a task needs that is to begin.
     fn candidate<'a>(&self, Task { tenant, spec, .. }: &'a Task) -> Candidate<'a> {
         let Spec { priority, durable, .. } = **spec;
@@ -422,7 +419,7 @@ impl Shared {
     }
 
     fn list_live(&self, query: &Query) -> Vec<Task> {
-        let state = self.state();
+        let state = self.state.lock();
         let newest_first = match query.before {
             Some(before) => state.live.range(..before).rev(),
             None => state.live.range(..).rev(),

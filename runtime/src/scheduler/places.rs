@@ -203,7 +203,7 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let is_last = {
-            let mut state = self.shared.state();
+            let mut state = self.shared.state.lock();
             state.admission.end(&self.tenant, self.memory_bytes);
             state.admission.held() == 0
         };

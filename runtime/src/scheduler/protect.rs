@@ -37,7 +37,7 @@ impl Scheduler {
     pub fn set_room(&self, room: Room) {
         let running = self.0.running();
         {
-            let mut state = self.0.state();
+            let mut state = self.0.state.lock();
             state.admission.room = room;
             state
                 .admission
@@ -48,14 +48,14 @@ impl Scheduler {
 
     /// From now on there are this many places. Who has one keeps it.
     pub fn set_places(&self, places: usize) {
-        self.0.state().admission.resize(places);
+        self.0.state.lock().admission.resize(places);
         self.0.wake.notify_one();
     }
 
     /// What tasks hold.
     pub fn held(&self) -> Held {
         let used_bytes = self.0.running().iter().map(|(_, control)| control.memory_bytes()).sum();
-        Held { used_bytes, counted_bytes: self.0.state().admission.counted() }
+        Held { used_bytes, counted_bytes: self.0.state.lock().admission.counted() }
     }
 
     /// Whether a task like this would begin if it came now; it would wait otherwise.
@@ -64,19 +64,19 @@ impl Scheduler {
     /// It would be refused.
     pub fn would_begin(&self, candidate: Candidate<'_>) -> Result<bool, Error> {
         let now = self.0.clock.now_ms();
-        self.0.state().look_at(candidate, &self.0.settings, now)
+        self.0.state.lock().look_at(candidate, &self.0.settings, now)
     }
 
     /// Tenants may hold this many percent of the places, from now on; who is not named may hold all.
     pub fn set_shares(&self, shares: BTreeMap<String, u8>) {
-        self.0.state().admission.fair.set_shares(shares);
+        self.0.state.lock().admission.fair.set_shares(shares);
         self.0.wake.notify_one();
     }
 
     /// Pauses every running task below `below` at its next yield, and lets the others go on. Returns those that
     /// were paused and those that go on. It holds for what begins later, too.
     pub fn pause_below(&self, below: Option<Priority>) -> (Vec<Affected>, Vec<Affected>) {
-        self.0.state().paused_below = below;
+        self.0.state.lock().paused_below = below;
         let (mut paused, mut resumed) = (Vec::new(), Vec::new());
         for (live, control) in self.0.running() {
             match self.0.pause_as_told(&live) {
@@ -107,7 +107,7 @@ impl Scheduler {
                 let told = self.0.idle.notified();
                 let mut told = std::pin::pin!(told);
                 told.as_mut().enable();
-                if self.0.state().admission.held() == 0 {
+                if self.0.state.lock().admission.held() == 0 {
                     break;
                 }
                 told.await;
@@ -120,9 +120,11 @@ impl Scheduler {
 impl Shared {
     /// Every task that is being executed.
     fn running(&self) -> Vec<(Arc<Live>, Control)> {
-        let state = self.state();
-        let running =
-            state.running.values().filter_map(|live| Some((live.clone(), live.inner().control.clone()?)));
+        let state = self.state.lock();
+        let running = state
+            .running
+            .values()
+            .filter_map(|live| Some((live.clone(), live.inner.lock().control.clone()?)));
         running.collect()
     }
 
@@ -131,9 +133,9 @@ impl Shared {
     pub(super) fn pause_as_told(&self, live: &Live) -> Option<bool> {
         let (paused, is_known, _change) = {
             // Under the lock: whoever tells everybody else now comes after this.
-            let state = self.state();
+            let state = self.state.lock();
             let paused = state.paused_below.is_some_and(|below| live.spec.priority < below);
-            let mut inner = live.inner();
+            let mut inner = live.inner.lock();
             let control = inner.control.clone()?;
             match paused {
                 true => control.pause(),

@@ -97,7 +97,7 @@ struct Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
+        let mut state = self.shared.state.lock();
         if let Some(count) = state.arriving.get_mut(&self.digest) {
             *count -= 1;
             if *count == 0 {
@@ -169,7 +169,7 @@ impl Shared {
     /// Sees that the component of `task` is there, and stays until the task holds it.
     fn arrive(self: Arc<Self>, task: &Task) -> Result<Arriving, Error> {
         let digest = task.spec.digest;
-        *self.state().arriving.entry(digest).or_default() += 1;
+        *self.state.lock().arriving.entry(digest).or_default() += 1;
         let arriving = Arriving { shared: self, digest };
         // In this order: whoever removes it looks for those that hold it first.
         match arriving.shared.executor.has_component(&task.tenant, &digest) {
@@ -190,7 +190,7 @@ impl Shared {
         let change = self.bus.changes().begin();
         let told = match live.store.insert(&live.task(), input, idempotency).await {
             Ok(Inserted::New) => {
-                self.state().live.insert(live.id, live.clone());
+                self.state.lock().live.insert(live.id, live.clone());
                 drop(arriving);
                 self.bus.task_changed(|| live.task());
                 drop(change);
@@ -229,7 +229,7 @@ impl Shared {
             return drop(place);
         };
         let mut state = {
-            let mut inner = live.inner();
+            let mut inner = live.inner.lock();
             inner.control = None;
             inner.state.clone()
         };
@@ -254,7 +254,7 @@ impl Shared {
         let told = match stored {
             Ok(()) => {
                 self.metrics.ended(&live.spec.component, &state);
-                live.inner().state = state;
+                live.inner.lock().state = state;
                 self.bus.task_changed(|| task.clone());
                 drop(change);
                 live.end(Ended { task, output });
@@ -269,7 +269,7 @@ impl Shared {
     /// A place, if there is one and nobody waits for it; none if the task is to wait.
     fn claim(self: &Arc<Self>, task: &Task) -> Result<Option<Place>, Error> {
         let candidate = self.candidate(task);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let begins = state.look_at(candidate, &self.settings, self.clock.now_ms())?;
         Ok(begins.then(|| state.place(self, candidate)))
     }

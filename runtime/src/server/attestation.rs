@@ -2,9 +2,10 @@
 //! that was attacked.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::machine::Machine;
@@ -121,7 +122,7 @@ impl Attestation {
 
     /// The last report, of whatever server.
     pub fn last(&self) -> Option<Arc<Kept>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     /// The mode, version and engine of this server.
@@ -155,9 +156,9 @@ impl Attestation {
     /// It could not be written, and the last one is still that before.
     pub fn keep(&self, report: Report) -> std::io::Result<()> {
         let kept = Kept { at_ms: Timestamp::now().as_millisecond(), machine: Machine::look(), report };
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.writing.lock();
         private::replace(&self.file, &serde_json::to_vec(&kept)?)?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(kept));
+        *self.last.lock() = Some(Arc::new(kept));
         Ok(())
     }
 }

@@ -7,7 +7,6 @@ use std::fs;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -16,6 +15,7 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -209,7 +209,7 @@ impl Auth {
     fn remembered(&self, exists: bool) -> MutexGuard<'_, Remembered> {
         let [of_known, of_others] = &self.failures;
         let failures = if exists { of_known } else { of_others };
-        failures.lock().unwrap_or_else(PoisonError::into_inner)
+        failures.lock()
     }
 
     fn must_wait(&self, who: &Who) -> Option<Duration> {

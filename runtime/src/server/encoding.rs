@@ -9,7 +9,7 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderValue, Method, Request, Response};
 use bytes::Bytes;
 use hyper::body::Frame;
+use parking_lot::Mutex;
 use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::Predicate;
@@ -55,12 +56,8 @@ impl Default for Compressors {
 impl Compressors {
     /// Room for one more, until what is returned is dropped, or not touched for a while.
     fn room(&self) -> Option<Arc<Asked>> {
-        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        at_work.retain(|asked| {
-            asked.upgrade().is_some_and(|asked| {
-                asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < self.stalled
-            })
-        });
+        let mut at_work = self.at_work.lock();
+        at_work.retain(|asked| asked.upgrade().is_some_and(|asked| asked.lock().elapsed() < self.stalled));
         let room = (at_work.len() < self.most).then(|| Arc::new(Mutex::new(Instant::now())));
         at_work.extend(room.as_ref().map(Arc::downgrade));
         room
@@ -147,7 +144,7 @@ impl hyper::body::Body for Paced {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if !self.turn {
             self.turn = true;
-            *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            *self.room.lock() = Instant::now();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

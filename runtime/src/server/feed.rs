@@ -7,8 +7,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast};
@@ -177,7 +178,7 @@ impl Feed {
     /// Somebody who listens for `tenant`, to nothing yet.
     pub fn listen(&self, tenant: &str) -> Listener {
         let queue = Arc::new(Queue::default());
-        let mut listening = lock(&self.0.listening);
+        let mut listening = self.0.listening.lock();
         listening.last += 1;
         let id = listening.last;
         listening.everybody.insert(id, queue.clone());
@@ -203,10 +204,10 @@ async fn attend(shared: Arc<Shared>, mut bus: broadcast::Receiver<Arc<Event>>) {
             Err(RecvError::Lagged(missed)) => shared.miss(missed),
             Err(RecvError::Closed) => return,
         }
-        let mut listening = lock(&shared.listening);
+        let mut listening = shared.listening.lock();
         if listening.everybody.is_empty() {
             listening.attended = false;
-            lock(&shared.ring).events.clear();
+            shared.ring.lock().events.clear();
             return;
         }
     }
@@ -215,8 +216,8 @@ async fn attend(shared: Arc<Shared>, mut bus: broadcast::Receiver<Arc<Event>>) {
 impl Shared {
     fn tell(&self, event: Arc<Event>) {
         let topics = Topic::of(&event);
-        let place = lock(&self.ring).push(event);
-        let listening = lock(&self.listening);
+        let place = self.ring.lock().push(event);
+        let listening = self.listening.lock();
         for topic in topics.iter().flatten() {
             for queue in listening.by_topic.get(topic).into_iter().flat_map(HashMap::values) {
                 queue.push(place);
@@ -226,8 +227,8 @@ impl Shared {
 
     /// Nobody knows whose they were.
     fn miss(&self, missed: u64) {
-        for queue in lock(&self.listening).everybody.values() {
-            lock(&queue.waiting).missed += missed;
+        for queue in self.listening.lock().everybody.values() {
+            queue.waiting.lock().missed += missed;
             queue.more.notify_one();
         }
     }
@@ -267,7 +268,7 @@ impl Ring {
 
 impl Queue {
     fn push(&self, place: u64) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         // By another of its topics.
         if waiting.places.back() == Some(&place) {
             return;
@@ -309,7 +310,7 @@ impl Listener {
     pub fn subscribe(&mut self, channel: Channel) {
         if !self.channels.contains(&channel) {
             let topic = self.topic(&channel);
-            let mut listening = lock(&self.feed.0.listening);
+            let mut listening = self.feed.0.listening.lock();
             listening.by_topic.entry(topic).or_default().insert(self.id, self.queue.clone());
             self.channels.push(channel);
         }
@@ -319,7 +320,7 @@ impl Listener {
     pub fn unsubscribe(&mut self, name: &str) {
         if let Some(at) = self.channels.iter().position(|channel| channel.to_string() == name) {
             let channel = self.channels.remove(at);
-            lock(&self.feed.0.listening).leave(&self.topic(&channel), self.id);
+            self.feed.0.listening.lock().leave(&self.topic(&channel), self.id);
         }
     }
 
@@ -335,8 +336,8 @@ impl Listener {
     }
 
     fn take(&self) -> Option<Heard> {
-        let mut waiting = lock(&self.queue.waiting);
-        let ring = lock(&self.feed.0.ring);
+        let mut waiting = self.queue.waiting.lock();
+        let ring = self.feed.0.ring.lock();
         while let Some(&place) = waiting.places.front() {
             match ring.get(place) {
                 Some(event) if waiting.missed == 0 => {
@@ -383,7 +384,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let topics: Vec<Topic> = self.channels.iter().map(|channel| self.topic(channel)).collect();
-        let mut listening = lock(&self.feed.0.listening);
+        let mut listening = self.feed.0.listening.lock();
         listening.everybody.remove(&self.id);
         for topic in topics {
             listening.leave(&topic, self.id);
@@ -400,10 +401,6 @@ impl Listening {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

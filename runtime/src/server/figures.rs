@@ -182,7 +182,7 @@ fn server(app: &App) -> Vec<Family> {
     let started = app.metrics.started().as_millisecond() as f64 / 1000.0;
     let ready = !*app.ending.borrow() && app.health.refuses_new().is_none();
     let version = [(env!("CARGO_PKG_VERSION"), 1.0)];
-    let checks = app.health.trends().statuses().into_iter().map(|(name, status)| {
+    let checks = app.health.trends.lock().statuses().into_iter().map(|(name, status)| {
         let status = match status {
             Overall::Healthy => 0.0,
             Overall::Degraded => 1.0,

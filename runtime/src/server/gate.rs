@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, HOST, ORIGIN, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use axum::response::IntoResponse;
@@ -50,6 +50,7 @@ pub async fn answer(
 /// Sees that the request may be answered, and notes whose it is.
 async fn admit(app: &App, request: &mut Parts, peer: IpAddr, address: IpAddr) -> Result<()> {
     one_host(&request.headers, request.version)?;
+    only_chunked(&request.headers)?;
     same_origin(app, peer, &request.headers, &request.uri)?;
     // What is counted of a client is counted of its network.
     let address = proxies::network(address);
@@ -139,6 +140,18 @@ fn one_host(headers: &HeaderMap, version: Version) -> Result<()> {
         count if (needed..=1).contains(&count) => Ok(()),
         count => {
             let detail = format!("the request has {count} Host headers, HTTP/1.1 wants one");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail))
+        }
+    }
+}
+
+/// RFC 9112, section 6.1: a body that is coded otherwise too would be taken for what it is not.
+fn only_chunked(headers: &HeaderMap) -> Result<()> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        true => Ok(()),
+        false => {
+            let detail = "Transfer-Encoding can be chunked and nothing else here";
             Err(Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail))
         }
     }

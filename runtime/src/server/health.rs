@@ -1,8 +1,9 @@
 //! How everything is: looked at from time to time, so that asking costs nothing and answers at once.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -79,7 +80,8 @@ pub struct Health {
     attestation: Arc<Attestation>,
     embedder: Arc<Embedder>,
     last: Mutex<Report>,
-    trends: Mutex<Trends>,
+    /// How the checks were in the last hour.
+    pub trends: Mutex<Trends>,
 }
 
 impl Health {
@@ -109,7 +111,7 @@ impl Health {
 
     /// What was seen last.
     pub fn report(&self) -> Report {
-        let mut report = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut report = self.last.lock().clone();
         // These change from one moment to the next, and cost nothing to look at.
         report.checks.push(self.filesystem());
         report.checks.push(self.queue());
@@ -149,26 +151,19 @@ impl Health {
             return Some(("store", "a write failed: nothing is stored any more until a restart"));
         }
         let unwritten = |check: &Check| check.name == TASK_STORE && check.status == Overall::Unhealthy;
-        if self.store.admit_new().is_err()
-            || self.last.lock().unwrap_or_else(PoisonError::into_inner).checks.iter().any(unwritten)
-        {
+        if self.store.admit_new().is_err() || self.last.lock().checks.iter().any(unwritten) {
             return Some(("disk", "the disk is full, or nearly: nothing new is accepted"));
         }
         None
-    }
-
-    /// How the checks were in the last hour.
-    pub fn trends(&self) -> MutexGuard<'_, Trends> {
-        self.trends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look(&self) {
         let checks = vec![self.engine().await, self.task_store().await];
         let now = jiff::Timestamp::now();
         let report = Report { overall: Overall::Healthy, checks, timestamp: timestamp(now) };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        *self.last.lock() = report;
         let Report { overall, checks, .. } = self.report();
-        self.trends().note(now, overall, &checks);
+        self.trends.lock().note(now, overall, &checks);
     }
 
     /// Whether the threads that serve are given the processor in time.

@@ -1,7 +1,8 @@
 //! How many requests are worked on at one time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{Problem, Result};
@@ -42,6 +43,6 @@ impl Active {
 impl AtWork {
     /// From now on it waits for something else, and does not count.
     pub fn waits(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.0.lock().take());
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Connections that speak HTTP, at one time.
 const MAX_HTTP: usize = 8192;
@@ -58,7 +60,7 @@ pub struct Counted<K: Eq + Hash> {
 impl<K: Eq + Hash + Clone> Counts<K> {
     /// One more of `key`, if it has not as many as it may.
     pub fn count(&self, key: K, most: usize) -> Option<Counted<K>> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         let count = counts.entry(key.clone()).or_default();
         if *count >= most {
             return None;
@@ -70,7 +72,7 @@ impl<K: Eq + Hash + Clone> Counts<K> {
 
 impl<K: Eq + Hash> Drop for Counted<K> {
     fn drop(&mut self) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         if let Some(count) = counts.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
@@ -107,6 +109,6 @@ mod tests {
         drop(one);
         assert!(counts.count("a", 2).is_some());
         drop(two);
-        assert!(counts.0.lock().unwrap().is_empty(), "nothing is kept of who has none");
+        assert!(counts.0.lock().is_empty(), "nothing is kept of who has none");
     }
 }

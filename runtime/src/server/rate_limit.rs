@@ -8,7 +8,6 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock};
@@ -16,6 +15,8 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use lru::LruCache;
+
+use parking_lot::Mutex;
 
 use super::caller::Caller;
 use super::problem::{Problem, Result};
@@ -87,7 +88,7 @@ impl<K: Hash + Eq> Buckets<K> {
         K: Borrow<Q>,
         Q: ToOwned<Owned = K> + Hash + Eq + ?Sized,
     {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.0.lock();
         let bucket = buckets.get_or_insert_ref(who, || {
             let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
             let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN).min(per_minute);
@@ -128,7 +129,7 @@ mod tests {
     fn a_million_addresses_are_not_remembered() {
         let limit = limit(60, 2);
         (0..100_000).for_each(|n| drop(limit.admit_address(address(n))));
-        assert_eq!(limit.addresses.0.lock().unwrap().len(), MAX_REMEMBERED.get());
+        assert_eq!(limit.addresses.0.lock().len(), MAX_REMEMBERED.get());
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! hold whatever was handed to hyper, for as long as it likes.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
@@ -92,7 +93,7 @@ impl hyper::body::Body for Reply {
 fn lock(
     rest: &Mutex<Option<(Bytes, OwnedSemaphorePermit)>>,
 ) -> MutexGuard<'_, Option<(Bytes, OwnedSemaphorePermit)>> {
-    rest.lock().unwrap_or_else(PoisonError::into_inner)
+    rest.lock()
 }
 
 #[cfg(test)]

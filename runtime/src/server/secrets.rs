@@ -3,12 +3,13 @@
 //! Only their hashes are kept, so that nothing is compared byte by byte, and no more than so many.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lru::LruCache;
+
+use parking_lot::Mutex;
 
 /// Secrets of one kind, each with what it stands for.
 pub struct Secrets<T> {
@@ -34,30 +35,26 @@ impl<T: Clone> Secrets<T> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
         let secret = URL_SAFE_NO_PAD.encode(secret);
-        self.lock().put(hash(&secret), (Instant::now() + self.time, what));
+        self.good.lock().put(hash(&secret), (Instant::now() + self.time, what));
         Ok(secret)
     }
 
     /// What a secret stands for, if it is good.
     pub fn get(&self, secret: &str) -> Option<T> {
-        let found = self.lock().get(&hash(secret)).cloned();
+        let found = self.good.lock().get(&hash(secret)).cloned();
         found.and_then(still_good)
     }
 
     /// The same, for the last time.
     pub fn take(&self, secret: &str) -> Option<T> {
-        let found = self.lock().pop(&hash(secret));
+        let found = self.good.lock().pop(&hash(secret));
         found.and_then(still_good)
     }
 
     /// How many of those that are good stand for something like this.
     pub fn count(&self, like: impl Fn(&T) -> bool) -> usize {
         let now = Instant::now();
-        self.lock().iter().filter(|(_, (until, what))| *until >= now && like(what)).count()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Good<T>> {
-        self.good.lock().unwrap_or_else(PoisonError::into_inner)
+        self.good.lock().iter().filter(|(_, (until, what))| *until >= now && like(what)).count()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use axum::body::Body;
 use axum::http::{Response, Version};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+
+use parking_lot::Mutex;
 
 /// A connection without a stream is closed after this time.
 const IDLE: Duration = Duration::from_secs(60);
@@ -56,7 +58,7 @@ impl Streams {
 
     /// A request has come.
     pub fn begin(&self, version: Version) -> Stream {
-        let mut known = self.lock();
+        let mut known = self.0.lock();
         known.http1 = version != Version::HTTP_2;
         known.open += 1;
         known.next += 1;
@@ -74,7 +76,7 @@ impl Streams {
     }
 
     fn look(&self, now: Instant) -> Option<Over> {
-        let known = self.lock();
+        let known = self.0.lock();
         if known.http1 {
             return None;
         }
@@ -83,10 +85,6 @@ impl Streams {
             return Some(Over::Untaken);
         }
         (known.open == 0 && waited(&known.since) >= IDLE).then_some(Over::Idle)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,17 +108,17 @@ impl Stream {
     }
 
     fn offered(&self) {
-        self.streams.lock().untaken.insert(self.id, Instant::now());
+        self.streams.0.lock().untaken.insert(self.id, Instant::now());
     }
 
     fn taken(&self) {
-        self.streams.lock().untaken.remove(&self.id);
+        self.streams.0.lock().untaken.remove(&self.id);
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let mut known = self.streams.lock();
+        let mut known = self.streams.0.lock();
         known.untaken.remove(&self.id);
         known.open = known.open.saturating_sub(1);
         known.since = Instant::now();

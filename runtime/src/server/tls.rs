@@ -8,10 +8,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
+use parking_lot::{Mutex, RwLock};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
@@ -84,7 +85,7 @@ struct Current(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(self.0.read().clone())
     }
 }
 
@@ -126,7 +127,7 @@ impl Tls {
 
     /// The certificate's file, by its full path.
     pub fn certificate(&self) -> PathBuf {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = self.source.lock();
         std::path::absolute(&source.files.cert).unwrap_or_else(|_| source.files.cert.clone())
     }
 
@@ -150,7 +151,7 @@ impl Tls {
     /// It cannot be used, or has expired; the one before stays.
     pub fn reload(&self, config: &config::Tls) -> anyhow::Result<bool> {
         let files = Files::of(config).ok_or_else(|| anyhow!("TLS begins and ends with the server"))?;
-        self.take(&mut self.source.lock().unwrap_or_else(PoisonError::into_inner), files)
+        self.take(&mut self.source.lock(), files)
     }
 
     fn take(&self, source: &mut Source, files: Files) -> anyhow::Result<bool> {
@@ -166,7 +167,7 @@ impl Tls {
         *source = Source { files, seen, warned: Instant::now() };
         warn(&identity.warnings);
         let new = Arc::new(identity.key);
-        let mut current = self.current.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.0.write();
         let is_other = current.cert != new.cert;
         *current = new;
         if is_other {
@@ -187,7 +188,7 @@ impl Tls {
     }
 
     fn look(&self) {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut source = self.source.lock();
         if stamp(&source.files) != source.seen {
             let files = source.files.clone();
             if let Err(error) = self.take(&mut source, files) {
@@ -196,7 +197,7 @@ impl Tls {
         }
         if source.warned.elapsed() > AGAIN {
             source.warned = Instant::now();
-            let current = self.current.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let current = self.current.0.read().clone();
             if let Some((about, _)) = current.cert.first().and_then(|cert| ends(cert, &source.files.cert)) {
                 warn(&[about]);
             }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::{ContextV7, Timestamp, Uuid};
 
@@ -23,7 +23,7 @@ pub struct NotATaskId;
 impl TaskId {
     /// A new id, later than every one this process made before, whatever the machine's clock says.
     pub fn generate() -> TaskId {
-        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = LAST.lock();
         TaskId(Uuid::new_v7(Timestamp::now(&*last)))
     }
 
@@ -33,7 +33,7 @@ impl TaskId {
         let (seconds, nanoseconds) = made.to_unix();
         // A millisecond more: within the same one, the order is a matter of chance.
         let after = std::time::Duration::new(seconds, nanoseconds) + std::time::Duration::from_millis(1);
-        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = LAST.lock();
         let _ = Timestamp::from_unix(&*last, after.as_secs(), after.subsec_nanos());
     }
 

@@ -1,9 +1,10 @@
 //! A running task's line to the outside: progress, checkpoints, log.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+
+use parking_lot::Mutex;
 
 /// Where a running task's progress, log and checkpoints go.
 ///
@@ -45,11 +46,7 @@ pub struct MemoryJournal {
     checkpoints: Mutex<HashMap<String, Vec<u8>>>,
 }
 
-impl MemoryJournal {
-    fn checkpoints(&self) -> MutexGuard<'_, HashMap<String, Vec<u8>>> {
-        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+impl MemoryJournal {}
 
 #[async_trait]
 impl Journal for MemoryJournal {
@@ -58,19 +55,19 @@ impl Journal for MemoryJournal {
     fn log(&self, _bytes: &[u8]) {}
 
     async fn save_checkpoint(&self, name: &str, data: Vec<u8>) -> Result<(), CheckpointError> {
-        self.checkpoints().insert(name.to_owned(), data);
+        self.checkpoints.lock().insert(name.to_owned(), data);
         Ok(())
     }
 
     async fn load_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
-        Ok(self.checkpoints().get(name).cloned())
+        Ok(self.checkpoints.lock().get(name).cloned())
     }
 
     fn checkpoint_size(&self, name: &str) -> Option<u64> {
-        self.checkpoints().get(name).map(|data| data.len() as u64)
+        self.checkpoints.lock().get(name).map(|data| data.len() as u64)
     }
 
     fn checkpoint_bytes(&self) -> u64 {
-        self.checkpoints().iter().map(|(name, data)| (name.len() + data.len()) as u64).sum()
+        self.checkpoints.lock().iter().map(|(name, data)| (name.len() + data.len()) as u64).sum()
     }
 }

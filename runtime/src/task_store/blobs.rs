@@ -7,8 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
 
 use crate::private;
 
@@ -50,7 +52,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut pins = self.blobs.pins();
+        let mut pins = self.blobs.0.pins.lock();
         if let Some(count) = pins.get_mut(&self.hash) {
             *count -= 1;
             if *count == 0 {
@@ -135,7 +137,7 @@ impl Blobs {
 
     /// Removes one blob, unless it is pinned; returns how many bytes that freed.
     pub fn remove(&self, hash: &Hash) -> u64 {
-        let pins = self.pins();
+        let pins = self.0.pins.lock();
         if pins.contains_key(hash) {
             return 0;
         }
@@ -154,7 +156,7 @@ impl Blobs {
         let mut removed = 0;
         for (hash, path) in self.all()? {
             // Before the look at its age: who keeps it now pins it first, and then makes it young.
-            let pins = self.pins();
+            let pins = self.0.pins.lock();
             let old = fs::metadata(&path)
                 .and_then(|metadata| metadata.modified())
                 .is_ok_and(|at| at.elapsed().is_ok_and(|passed| passed >= age));
@@ -187,12 +189,8 @@ impl Blobs {
     }
 
     fn pin(&self, hash: Hash) -> Pin {
-        *self.pins().entry(hash).or_default() += 1;
+        *self.0.pins.lock().entry(hash).or_default() += 1;
         Pin { blobs: self.clone(), hash }
-    }
-
-    fn pins(&self) -> MutexGuard<'_, HashMap<Hash, usize>> {
-        self.0.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

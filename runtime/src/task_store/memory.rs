@@ -1,9 +1,11 @@
 //! Tasks that were submitted with `"durable": false`: they end with the process.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+
+use parking_lot::Mutex;
 
 use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore};
 use crate::task::{Log, State, Status, Task, TaskId};
@@ -81,12 +83,6 @@ impl Inner {
     }
 }
 
-impl MemoryStore {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[async_trait]
 impl TaskStore for MemoryStore {
     async fn insert(
@@ -95,7 +91,7 @@ impl TaskStore for MemoryStore {
         input: Arc<[u8]>,
         idempotency: Option<Idempotency>,
     ) -> Result<Inserted, Error> {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         let key = idempotency.as_ref().map(|known| known.key.clone());
         if let Some(Idempotency { key, fingerprint }) = idempotency {
             let key = (task.tenant.clone(), key);
@@ -118,12 +114,12 @@ impl TaskStore for MemoryStore {
     }
 
     async fn recall(&self, tenant: &str, key: &str) -> Result<Option<(TaskId, [u8; 32])>, Error> {
-        let found = self.inner().keys.get(&(tenant.to_owned(), key.to_owned())).copied();
+        let found = self.0.lock().keys.get(&(tenant.to_owned(), key.to_owned())).copied();
         Ok(found.map(|(fingerprint, id)| (id, fingerprint)))
     }
 
     async fn update(&self, _tenant: &str, id: TaskId, state: &State) -> Result<(), Error> {
-        self.inner().change(id, |kept| kept.task.state = state.clone())
+        self.0.lock().change(id, |kept| kept.task.state = state.clone())
     }
 
     async fn finish(
@@ -134,7 +130,7 @@ impl TaskStore for MemoryStore {
         output: Option<Arc<[u8]>>,
         log: Log,
     ) -> Result<(), Error> {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         // An end is never refused, or its place would be held for ever: what runs is bounded by the places.
         let more = output.as_ref().map_or(0, |output| output.len()) + log.head.len() + log.tail.len();
         let _ = inner.make_room(more);
@@ -149,11 +145,11 @@ impl TaskStore for MemoryStore {
     }
 
     async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, Error> {
-        Ok(self.inner().get(tenant, id).map(|kept| kept.task.clone()))
+        Ok(self.0.lock().get(tenant, id).map(|kept| kept.task.clone()))
     }
 
     async fn list(&self, query: &Query) -> Result<Vec<Task>, Error> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let newest_first = match query.before {
             Some(before) => inner.tasks.range(..before).rev(),
             None => inner.tasks.range(..).rev(),
@@ -165,7 +161,7 @@ impl TaskStore for MemoryStore {
     }
 
     async fn summary(&self, tenant: &str) -> Result<Summary, Error> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let mut counts = Status::ALL.map(|status| (status, 0));
         for kept in inner.tasks.values().filter(|kept| kept.task.tenant == tenant) {
             for (status, count) in &mut counts {
@@ -184,15 +180,15 @@ impl TaskStore for MemoryStore {
     }
 
     async fn input(&self, tenant: &str, id: TaskId) -> Result<Option<Arc<[u8]>>, Error> {
-        Ok(self.inner().get(tenant, id).map(|kept| kept.input.clone()))
+        Ok(self.0.lock().get(tenant, id).map(|kept| kept.input.clone()))
     }
 
     async fn output(&self, tenant: &str, id: TaskId) -> Result<Option<Arc<[u8]>>, Error> {
-        Ok(self.inner().get(tenant, id).and_then(|kept| kept.output.clone()))
+        Ok(self.0.lock().get(tenant, id).and_then(|kept| kept.output.clone()))
     }
 
     async fn log(&self, tenant: &str, id: TaskId) -> Result<Option<Log>, Error> {
-        Ok(self.inner().get(tenant, id).and_then(|kept| kept.log.clone()))
+        Ok(self.0.lock().get(tenant, id).and_then(|kept| kept.log.clone()))
     }
 
     async fn save_checkpoint(
@@ -202,7 +198,7 @@ impl TaskStore for MemoryStore {
         name: &str,
         data: Vec<u8>,
     ) -> Result<(), Error> {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.make_room(name.len() + data.len())?;
         inner.change(id, |kept| {
             // It came too late where the task has ended: nobody would ever remove it.
@@ -213,11 +209,11 @@ impl TaskStore for MemoryStore {
     }
 
     async fn load_checkpoint(&self, tenant: &str, id: TaskId, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.inner().get(tenant, id).and_then(|kept| kept.checkpoints.get(name).cloned()))
+        Ok(self.0.lock().get(tenant, id).and_then(|kept| kept.checkpoints.get(name).cloned()))
     }
 
     async fn checkpoints(&self, tenant: &str, id: TaskId) -> Result<Vec<(String, u64)>, Error> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let checkpoints = inner.get(tenant, id).map(|kept| &kept.checkpoints);
         let sizes = checkpoints.into_iter().flatten().map(|(name, data)| (name.clone(), data.len() as u64));
         Ok(sizes.collect())

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::buffer::Buffer;
+use super::drop_one;
 use super::file::LogFile;
-use super::{drop_one, lock};
 
 /// Where lines end up.
 pub(super) enum Output {
@@ -89,7 +90,7 @@ impl Write for Writer<'_> {
         match &self.0.to {
             To::Buffer(buffer) => buffer.push(line.into_owned()),
             To::Output(output) => {
-                let mut locked = lock(output);
+                let mut locked = output.lock();
                 locked.write(&line);
                 let complaint = locked.complaint();
                 drop(locked);

@@ -16,8 +16,9 @@ mod seldom;
 use std::io::{self, IsTerminal};
 use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -109,7 +110,7 @@ fn note_panics() {
 
 /// What is too unimportant to be said now.
 pub fn level() -> LevelFilter {
-    LEVEL.get().map_or(LevelFilter::OFF, |level| *lock(&level.now))
+    LEVEL.get().map_or(LevelFilter::OFF, |level| *level.now.lock())
 }
 
 /// Says from now on what is as important as `level`; returns what it was before.
@@ -118,7 +119,7 @@ pub fn level() -> LevelFilter {
 /// There is no log.
 pub fn set_level(level: LevelFilter) -> anyhow::Result<LevelFilter> {
     let Some(Level { now, filter }) = LEVEL.get() else { anyhow::bail!("the log has not begun") };
-    let mut now = lock(now);
+    let mut now = now.lock();
     filter.reload(targets(level))?;
     Ok(std::mem::replace(&mut *now, level))
 }
@@ -130,10 +131,6 @@ pub fn dropped() -> u64 {
 
 fn drop_one() {
     DROPPED.fetch_add(1, Ordering::Relaxed);
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

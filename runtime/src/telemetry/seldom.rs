@@ -1,7 +1,8 @@
 //! Lines that clients or a full disk could bring about without end.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Time between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -18,7 +19,7 @@ impl Seldom {
 
     /// If it is time for a line: how many were left out since the last one.
     pub fn left_out(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let (last, left_out) = &mut *state;
         if last.is_some_and(|last| last.elapsed() < INTERVAL) {
             *left_out += 1;
@@ -38,7 +39,7 @@ mod tests {
         let seldom = Seldom::new();
         assert_eq!(seldom.left_out(), Some(0));
         assert_eq!([(); 3].map(|()| seldom.left_out()), [None; 3]);
-        seldom.0.lock().unwrap().0 = Instant::now().checked_sub(INTERVAL);
+        seldom.0.lock().0 = Instant::now().checked_sub(INTERVAL);
         assert_eq!((seldom.left_out(), seldom.left_out()), (Some(3), None));
     }
 }

@@ -9,11 +9,12 @@ mod verifier;
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -118,14 +119,14 @@ impl Tokens {
     /// See [`Error`]. Nothing is made then.
     pub fn create(&self, new: New) -> Result<(Arc<Token>, String), Error> {
         let (token, secret) = Token::create(new, Timestamp::now())?;
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.tokens().len() >= MAX_TOKENS {
+        let _one = self.changing.lock();
+        if self.tokens.read().len() >= MAX_TOKENS {
             return Err(Error::TooMany);
         }
         let token = Arc::new(token);
-        let after = self.tokens().values().cloned().chain([token.clone()]).collect();
+        let after = self.tokens.read().values().cloned().chain([token.clone()]).collect();
         self.write(after)?;
-        self.tokens_mut().insert(token.id.clone(), token.clone());
+        self.tokens.write().insert(token.id.clone(), token.clone());
         self.changed.send_replace(());
         Ok((token, secret))
     }
@@ -136,21 +137,21 @@ impl Tokens {
     /// See [`Error`]. It is good as before then.
     pub fn revoke(&self, id: &str) -> Result<Arc<Token>, Error> {
         let id = id_of(id);
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let token = self.tokens().get(id).cloned().ok_or_else(|| Error::Unknown(id.to_owned()))?;
+        let _one = self.changing.lock();
+        let token = self.tokens.read().get(id).cloned().ok_or_else(|| Error::Unknown(id.to_owned()))?;
         if token.configured {
             return Err(Error::Configured(id.to_owned()));
         }
-        let after = self.tokens().values().filter(|token| token.id != id).cloned().collect();
+        let after = self.tokens.read().values().filter(|token| token.id != id).cloned().collect();
         self.write(after)?;
-        self.tokens_mut().remove(id);
+        self.tokens.write().remove(id);
         self.changed.send_replace(());
         Ok(token)
     }
 
     /// Every token, the oldest first.
     pub fn list(&self) -> Vec<Arc<Token>> {
-        let mut tokens: Vec<_> = self.tokens().values().cloned().collect();
+        let mut tokens: Vec<_> = self.tokens.read().values().cloned().collect();
         tokens.sort_by(|a, b| a.age().cmp(&b.age()));
         tokens
     }
@@ -170,7 +171,7 @@ impl Tokens {
     pub async fn gone(&self, token: &Token) {
         let mut changed = self.changed.subscribe();
         loop {
-            let is_there = self.tokens().contains_key(&token.id);
+            let is_there = self.tokens.read().contains_key(&token.id);
             let left = token.expires_at.map(|until| until.duration_since(Timestamp::now()));
             if !is_there || left.is_some_and(|left| !left.is_positive()) {
                 return;
@@ -183,8 +184,13 @@ impl Tokens {
     pub async fn changed(&self) {
         let mut changed = self.changed.subscribe();
         let now = Timestamp::now();
-        let next =
-            self.tokens().values().filter_map(|token| token.expires_at).filter(|until| *until > now).min();
+        let next = self
+            .tokens
+            .read()
+            .values()
+            .filter_map(|token| token.expires_at)
+            .filter(|until| *until > now)
+            .min();
         let _ = tokio::time::timeout(at_most(next.map(|until| until.duration_since(now))), changed.changed())
             .await;
     }
@@ -198,7 +204,7 @@ impl Tokens {
 
     /// The token that `presented` claims to be.
     fn claimed(&self, presented: &str) -> Option<Arc<Token>> {
-        self.tokens().get(token::id(presented)?).cloned()
+        self.tokens.read().get(token::id(presented)?).cloned()
     }
 
     /// The share of each tenant whose tokens name one, in percent: the largest of those.
@@ -206,7 +212,7 @@ impl Tokens {
         let mut shares = BTreeMap::new();
         let now = Timestamp::now();
         let others = |token: &&Arc<Token>| token.tenant != DEFAULT_TENANT && token.is_good(now);
-        for token in self.tokens().values().filter(others) {
+        for token in self.tokens.read().values().filter(others) {
             let share = shares.entry(token.tenant.clone()).or_default();
             *share = token.share.unwrap_or(WHOLE).max(*share);
         }
@@ -220,14 +226,6 @@ impl Tokens {
         let text = serde_json::to_vec_pretty(&File { tokens })
             .map_err(|error| Error::Unwritten(std::io::Error::other(error)))?;
         private::replace(&self.path, &text).map_err(Error::Unwritten)
-    }
-
-    fn tokens(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<Token>>> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tokens_mut(&self) -> RwLockWriteGuard<'_, HashMap<String, Arc<Token>>> {
-        self.tokens.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -287,12 +285,12 @@ mod tests {
         let (token, secret) = tokens.create(new("acme")).unwrap();
         let (other, _) = tokens.create(new("other")).unwrap();
         let past = Token { expires_at: Some("2020-01-01T00:00:00Z".parse().unwrap()), ..(*token).clone() };
-        tokens.tokens_mut().insert(token.id.clone(), Arc::new(past));
+        tokens.tokens.write().insert(token.id.clone(), Arc::new(past));
         assert!(tokens.verify(&secret).await.unwrap().is_none());
-        let past = tokens.tokens().get(&token.id).unwrap().clone();
+        let past = tokens.tokens.read().get(&token.id).unwrap().clone();
         tokens.gone(&past).await;
         let exchanged = Token { hash: other.hash.clone(), ..(*token).clone() };
-        tokens.tokens_mut().insert(token.id.clone(), Arc::new(exchanged));
+        tokens.tokens.write().insert(token.id.clone(), Arc::new(exchanged));
         assert!(tokens.verify(&secret).await.unwrap().is_none(), "what is remembered is for one hash");
         fs::remove_dir_all(dir).unwrap();
     }

@@ -2,12 +2,13 @@
 //! that wait, and what was found good is remembered for a while, so that whoever sends a lot pays once.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use lru::LruCache;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 /// Hashes that are computed at one time.
@@ -74,7 +75,7 @@ impl Verifier {
         };
         let is_good = looked.await.unwrap_or(false);
         if let Some(hash) = hash.filter(|_| is_good) {
-            self.good().put(self.mark(secret, &hash), Instant::now());
+            self.good.lock().put(self.mark(secret, &hash), Instant::now());
         }
         Ok(is_good)
     }
@@ -82,17 +83,13 @@ impl Verifier {
     /// Whether they were found to belong together a moment ago.
     pub fn remembers(&self, secret: &str, hash: &str) -> bool {
         let mark = self.mark(secret, hash);
-        self.good().get(&mark).is_some_and(|since| since.elapsed() < REMEMBERED)
+        self.good.lock().get(&mark).is_some_and(|since| since.elapsed() < REMEMBERED)
     }
 
     /// Keyed, so that it is no faster way to guess.
     fn mark(&self, secret: &str, hash: &str) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(hash.as_bytes()).update(&[0]).update(secret.as_bytes()).finalize()
-    }
-
-    fn good(&self) -> MutexGuard<'_, LruCache<blake3::Hash, Instant>> {
-        self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,10 +4,11 @@
 //! so that a call of one text never waits for all of a long one. What nobody waits for any more is left out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Embedded, EmbeddingBackend, Encoded, Error, Vector};
@@ -74,7 +75,7 @@ pub struct Coming(Batcher);
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        self.0.state().coming -= 1;
+        self.0.0.state.lock().coming -= 1;
         self.0.0.changed.notify_waiters();
     }
 }
@@ -99,13 +100,9 @@ impl Call {
         self.gone.load(Ordering::Relaxed)
     }
 
-    fn work(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Puts a vector in its place.
     fn put(&self, place: usize, made: Result<Embedded, Error>) {
-        let mut work = self.work();
+        let mut work = self.work.lock();
         match made {
             Ok(Embedded { vector, tokens, cpu }) => {
                 work.left -= 1;
@@ -121,7 +118,7 @@ impl Call {
 
     /// After a batch: ends the call if all is made, or if something could not be.
     fn end_if_done(&self) {
-        let mut work = self.work();
+        let mut work = self.work.lock();
         if work.left > 0 && work.error.is_none() {
             return;
         }
@@ -146,7 +143,7 @@ impl Batcher {
 
     /// Says that a call is on its way: a batch that has room waits a little for it.
     pub fn coming(&self) -> Coming {
-        self.state().coming += 1;
+        self.0.state.lock().coming += 1;
         Coming(self.clone())
     }
 
@@ -166,7 +163,7 @@ impl Batcher {
         let call = Arc::new(Call { slots, gone: AtomicBool::new(false), work: Mutex::new(work) });
         let _waiting = Waiting(call.clone());
         let starts = {
-            let mut state = self.state();
+            let mut state = self.0.state.lock();
             state.calls.push_back(call);
             !std::mem::replace(&mut state.at_work, true)
         };
@@ -176,10 +173,6 @@ impl Batcher {
         }
         let lost = || Error::Internal("a batch was lost".to_owned());
         told.await.unwrap_or_else(|_| Outcome { vectors: Err(lost()), tokens: 0, cpu: Duration::ZERO })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes batches until there is nothing to do.
@@ -207,13 +200,13 @@ impl Batcher {
         loop {
             let changed = self.0.changed.notified();
             {
-                let mut state = self.state();
+                let mut state = self.0.state.lock();
                 state.calls.retain(|call| !call.is_gone());
                 if state.calls.is_empty() {
                     state.at_work = false;
                     return None;
                 }
-                let texts: usize = state.calls.iter().map(|call| call.work().todo.len()).sum();
+                let texts: usize = state.calls.iter().map(|call| call.work.lock().todo.len()).sum();
                 if texts >= self.0.most || state.coming == 0 || begun.elapsed() >= WINDOW {
                     return Some(take(&mut state.calls, self.0.most, self.0.most_tokens));
                 }
@@ -234,7 +227,7 @@ fn take(calls: &mut VecDeque<Arc<Call>>, most: usize, most_tokens: u64) -> Batch
             batch.texts.is_empty() || tokens.saturating_add(text.tokens) <= most_tokens
         };
         let (next, rest) = {
-            let mut work = call.work();
+            let mut work = call.work.lock();
             (work.todo.pop_front_if(fits), work.todo.len())
         };
         if next.is_none() && rest > 0 {
@@ -294,7 +287,7 @@ mod tests {
                 Form::Text(text) => text.to_string(),
                 Form::Ids(_) => panic!("a text"),
             };
-            self.batches.lock().unwrap().push(texts.iter().map(of).collect());
+            self.batches.lock().push(texts.iter().map(of).collect());
             assert!(!self.panics.swap(false, Ordering::Relaxed), "as it was told to");
             for _ in 0..50 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -341,7 +334,7 @@ mod tests {
         );
         assert_eq!((one, two), (Ok(vec![1.0, 2.0]), Ok(vec![3.0])));
         assert_eq!(bad, Err(Error::Invalid("bad".to_owned())));
-        let batches = slow.batches.lock().unwrap().clone();
+        let batches = slow.batches.lock().clone();
         assert_eq!(batches, [["1", "3", "4", "2", "bad"]], "one of each in turn");
     }
 
@@ -359,7 +352,7 @@ mod tests {
         let (batcher, slow) = batcher(64);
         let long = "1".repeat(40);
         embed(&batcher, &["123456", "12345", "1", &long, "2", "12345678"]).await.unwrap();
-        let batches = slow.batches.lock().unwrap().clone();
+        let batches = slow.batches.lock().clone();
         let expected = [vec!["123456"], vec!["12345", "1"], vec![&*long], vec!["2", "12345678"]];
         assert_eq!(batches, expected, "10 each, but one text at least");
     }
@@ -374,7 +367,7 @@ mod tests {
         };
         let (one, _) = tokio::join!(embed(&batcher, &["1"]), late);
         assert_eq!(one, Ok(vec![1.0]));
-        assert_eq!(*slow.batches.lock().unwrap(), [["1", "2"]]);
+        assert_eq!(*slow.batches.lock(), [["1", "2"]]);
         let _never = batcher.coming();
         assert_eq!(embed(&batcher, &["3"]).await, Ok(vec![3.0]));
     }
@@ -386,7 +379,7 @@ mod tests {
             tokio::join!(embed(&batcher, &["1", "2", "3", "4", "5", "6"]), embed(&batcher, &["7"]));
         assert_eq!(long, Ok(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         assert_eq!(short, Ok(vec![7.0]));
-        let batches = slow.batches.lock().unwrap().clone();
+        let batches = slow.batches.lock().clone();
         assert!(batches.iter().all(|batch| batch.len() <= 2), "{batches:?}");
         assert!(batches.iter().position(|batch| batch.contains(&"7".to_owned())) <= Some(1), "{batches:?}");
     }
@@ -403,7 +396,7 @@ mod tests {
         let kept = embed(&batcher, &["2"]).await;
         assert_eq!(kept, Ok(vec![2.0]));
         assert_eq!(slow.stopped.load(Ordering::Relaxed), 1);
-        assert!(!slow.batches.lock().unwrap().iter().flatten().any(|text| text == "3"));
+        assert!(!slow.batches.lock().iter().flatten().any(|text| text == "3"));
     }
 
     #[tokio::test]

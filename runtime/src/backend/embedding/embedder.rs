@@ -1,8 +1,9 @@
 //! What all tasks embed with: one backend, chosen once and loaded at the first use.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
@@ -104,7 +105,7 @@ impl Embedder {
 
     /// How it was when somebody last looked, or asked it for vectors: that it answers does not mean that it makes any.
     pub fn status(&self) -> Status {
-        let status = lock(&self.status).clone();
+        let status = self.status.lock().clone();
         let failed = self.ready.get().and_then(|ready| ready.recent_failure());
         Status { error: status.error.or(failed.map(|error| error.to_string())), ..status }
     }
@@ -124,7 +125,7 @@ impl Embedder {
             Choice::Hashing => Ok(()),
             Choice::Local => match self.settings.missing_file() {
                 Some(_) if self.ready.get().is_none() => Err(self.no_files()),
-                _ => match &*lock(&self.last_failure) {
+                _ => match &*self.last_failure.lock() {
                     Some((_, error)) => Err(error.clone()),
                     None => Ok(()),
                 },
@@ -135,7 +136,7 @@ impl Embedder {
             },
         };
         let ready = self.ready.get().map(|ready| &ready.model);
-        *lock(&self.status) = Status {
+        *self.status.lock() = Status {
             provider: Some(choice.name()),
             model: match (ready, choice) {
                 (Some(model), _) => model.name.clone(),
@@ -175,13 +176,13 @@ impl Embedder {
     }
 
     async fn load(&self) -> Result<Arc<Ready>, Error> {
-        if let Some((since, error)) = &*lock(&self.last_failure)
+        if let Some((since, error)) = &*self.last_failure.lock()
             && since.elapsed() < RETRY_AFTER
         {
             return Err(error.clone());
         }
         let loaded = self.open().await;
-        *lock(&self.last_failure) = loaded.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        *self.last_failure.lock() = loaded.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let backend = loaded?;
         let model = backend.describe();
         tracing::info!(
@@ -291,23 +292,23 @@ impl Ready {
             true => Inline.work(share).await?,
             false => workers.work(share).await?,
         }
-        std::mem::replace(&mut *lock(&done), Ok(Vec::new()))
+        std::mem::replace(&mut *done.lock(), Ok(Vec::new()))
     }
 
     /// The vectors of texts, together with those of others.
     async fn embed(&self, texts: Vec<Encoded>, slots: Arc<dyn ComputeSlots>, coming: Coming) -> Outcome {
         let outcome = self.batcher.embed(texts, slots, coming).await;
         match &outcome.vectors {
-            Ok(_) => *lock(&self.last_failure) = None,
+            Ok(_) => *self.last_failure.lock() = None,
             // These are about the text, or about who asked.
             Err(Error::Invalid(_) | Error::Stopped) => {}
-            Err(error) => *lock(&self.last_failure) = Some((Instant::now(), error.clone())),
+            Err(error) => *self.last_failure.lock() = Some((Instant::now(), error.clone())),
         }
         outcome
     }
 
     fn recent_failure(&self) -> Option<Error> {
-        let failure = lock(&self.last_failure).clone();
+        let failure = self.last_failure.lock().clone();
         failure.filter(|(since, _)| since.elapsed() < FAILURE_SHOWS).map(|(_, error)| error)
     }
 }
@@ -322,7 +323,7 @@ struct Counting {
 impl Share for Counting {
     fn piece(&mut self) -> bool {
         let begun = Instant::now();
-        let mut done = lock(&self.done);
+        let mut done = self.done.lock();
         let Ok(encoded) = &mut *done else { return false };
         for (number, text) in self.rest.by_ref() {
             match self.backend.encode(&text) {
@@ -342,8 +343,4 @@ impl Share for Counting {
         }
         false
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -43,9 +43,13 @@ impl Bench {
     }
 
     fn compute(&self, operation: Operation) -> Result<Tensor, Error> {
+        self.compute_on(operation, &Inline)
+    }
+
+    fn compute_on(&self, operation: Operation, workers: &dyn Workers) -> Result<Tensor, Error> {
         let (shape, element) = operation.result()?;
         let output = self.output(shape, element);
-        futures_util::FutureExt::now_or_never(self.backend.compute(operation, output, &Inline)).unwrap()
+        futures_util::FutureExt::now_or_never(self.backend.compute(operation, output, workers)).unwrap()
     }
 
     fn top_k(&self, of: &Tensor, k: usize) -> Result<(Vec<u32>, Vec<f32>), Error> {
@@ -152,22 +156,22 @@ fn a_large_product_has_blocks_of_columns_and_terms_too() {
 fn tiny_numbers_are_multiplied_in_more_pieces_and_to_the_same_result() {
     let bench = Bench::new(Cpu::default());
     let (m, k, n) = (300, 300, 4100);
-    for (element, small, large) in [
-        (ElementType::Float64, 2_f64.powi(-520), 2_f64.powi(200)),
-        (ElementType::Float32, 2_f64.powi(-70), 2_f64.powi(40)),
-    ] {
-        let (left, right) = (bench.random(&[m, k], element), bench.random(&[k, n], element));
-        let scaled = |tensor: &Tensor, sizes: &[u32], by: f64| {
-            let numbers: Vec<f64> = bench.numbers(tensor).iter().map(|number| number * by).collect();
-            bench.tensor(sizes, element, &numbers)
-        };
-        let tiny = (scaled(&left, &[m, k], small), scaled(&right, &[k, n], large));
-        // Powers of two change no digit.
-        let wanted = bench.numbers(&bench.compute(Operation::Matmul(left, right)).unwrap());
-        let found = bench.numbers(&bench.compute(Operation::Matmul(tiny.0, tiny.1)).unwrap());
-        let same = found.iter().zip(&wanted).all(|(found, wanted)| *found == wanted * small * large);
-        assert!(same, "{element:?}");
-    }
+    let element = ElementType::Float64;
+    let (small, large) = (2_f64.powi(-520), 2_f64.powi(200));
+    let (left, right) = (bench.random(&[m, k], element), bench.random(&[k, n], element));
+    let scaled = |tensor: &Tensor, sizes: &[u32], by: f64| {
+        let numbers: Vec<f64> = bench.numbers(tensor).iter().map(|number| number * by).collect();
+        bench.tensor(sizes, element, &numbers)
+    };
+    let tiny = (scaled(&left, &[m, k], small), scaled(&right, &[k, n], large));
+    let watch = Watch::default();
+    // Powers of two change no digit.
+    let wanted = bench.numbers(&bench.compute_on(Operation::Matmul(left, right), &watch).unwrap());
+    let usual = watch.take().pieces;
+    let found = bench.numbers(&bench.compute_on(Operation::Matmul(tiny.0, tiny.1), &watch).unwrap());
+    assert!(found.iter().zip(&wanted).all(|(found, wanted)| *found == wanted * small * large));
+    let pieces = watch.take().pieces;
+    assert!(pieces > 5 * usual, "{pieces} pieces, and {usual} of usual numbers");
 }
 
 #[test]
@@ -304,26 +308,38 @@ fn truncated(x: f64) -> f32 {
     ((x * 2_f64.powi(24)).floor() / 2_f64.powi(24)) as f32
 }
 
-/// Two threads' worth of shares, one after the other, of which the longest piece is remembered.
+/// Two threads' worth of shares, one after the other, whose pieces are counted and the longest remembered.
 #[derive(Default)]
-struct Timed(std::sync::Mutex<std::time::Duration>);
+struct Watch(parking_lot::Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    pieces: usize,
+    longest: std::time::Duration,
+}
+
+impl Watch {
+    /// What was seen since it was asked last.
+    fn take(&self) -> Seen {
+        std::mem::take(&mut self.0.lock())
+    }
+}
 
 #[async_trait]
-impl Workers for Timed {
+impl Workers for Watch {
     fn count(&self) -> usize {
         2
     }
 
     async fn work(&self, shares: Vec<Box<dyn crate::backend::work::Share>>) -> Result<(), Stopped> {
         for mut share in shares {
-            loop {
+            let mut more = true;
+            while more {
                 let begun = std::time::Instant::now();
-                let more = share.piece();
-                let mut longest = self.0.lock().unwrap();
-                *longest = longest.max(begun.elapsed());
-                if !more {
-                    break;
-                }
+                more = share.piece();
+                let mut seen = self.0.lock();
+                seen.longest = seen.longest.max(begun.elapsed());
+                seen.pieces += 1;
             }
         }
         Ok(())
@@ -339,7 +355,7 @@ fn no_shape_makes_a_piece_long() {
         let shape = Shape::new(sizes.to_vec()).unwrap();
         bench.backend.zeros(bench.output(shape, element)).unwrap()
     };
-    let timed = Timed::default();
+    let watch = Watch::default();
     let mut longest = Vec::new();
     for element in TYPES {
         for (left, right) in [
@@ -350,17 +366,13 @@ fn no_shape_makes_a_piece_long() {
             (&[1 << 20, 16], &[16, 1]),
         ] {
             let operation = Operation::Matmul(zeros(left, element), zeros(right, element));
-            let (shape, element) = operation.result().unwrap();
-            let output = bench.output(shape, element);
-            futures_util::FutureExt::now_or_never(bench.backend.compute(operation, output, &timed))
-                .unwrap()
-                .unwrap();
-            longest.push((element, left, right, std::mem::take(&mut *timed.0.lock().unwrap())));
+            bench.compute_on(operation, &watch).unwrap();
+            longest.push((element, left, right, watch.take().longest));
         }
         let of = zeros(&[1 << 23], element);
         check_k(&of, MAX_K).unwrap();
-        futures_util::FutureExt::now_or_never(bench.backend.top_k(of, MAX_K, &timed)).unwrap().unwrap();
-        longest.push((element, &[1 << 23], &[], std::mem::take(&mut *timed.0.lock().unwrap())));
+        futures_util::FutureExt::now_or_never(bench.backend.top_k(of, MAX_K, &watch)).unwrap().unwrap();
+        longest.push((element, &[1 << 23], &[], watch.take().longest));
     }
     // Seconds where a piece is not cut; milliseconds where nobody else has the processor.
     let most = std::time::Duration::from_millis(400);

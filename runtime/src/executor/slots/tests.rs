@@ -83,7 +83,7 @@ fn turns_are_as_long_as_the_share_on_average() {
                 let mut turn = Duration::ZERO;
                 loop {
                     turn += slice;
-                    let missing = guest.missing_ns(slots.state().shares, turn);
+                    let missing = guest.missing_ns(slots.0.state.lock().shares, turn);
                     if missing <= nanoseconds(TICK / 2) {
                         guest.carry_ns = missing;
                         break;
@@ -100,7 +100,7 @@ fn turns_are_as_long_as_the_share_on_average() {
 /// A cap that is far from having been paid for.
 fn in_debt(slots: &Slots) {
     slots.set_cap(Some(50.0));
-    slots.state().bucket.as_mut().unwrap().charge(Duration::from_secs(3600));
+    slots.0.state.lock().bucket.as_mut().unwrap().charge(Duration::from_secs(3600));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn under_a_cap_a_guest_stops_although_nobody_waits() {
     assert!(slots.hand_out() > Duration::from_secs(60), "nothing to hand out for long");
     drop(b);
     // In time it is paid for, and found by the pacer.
-    slots.state().bucket = Some(Bucket::new(50.0, 2, Instant::now()));
+    slots.0.state.lock().bucket = Some(Bucket::new(50.0, 2, Instant::now()));
     std::thread::sleep(Duration::from_millis(5));
     assert!(!poll(&mut a), "only the pacer hands out");
     assert_eq!(slots.hand_out(), Duration::MAX, "nobody waits any more");
@@ -165,7 +165,7 @@ fn shared_out(slots: &Slots, guests: &mut [Turns], all: usize) -> Vec<usize> {
         let holder = guests.iter().position(holds).expect("one of them");
         had[holder] += 1;
         // Time passes as it would.
-        slots.state().made -= QUANTUM;
+        slots.0.state.lock().made -= QUANTUM;
         guests[holder].after_slice(QUANTUM, true);
         for guest in &mut *guests {
             poll(guest);
@@ -190,7 +190,7 @@ fn a_tenant_with_many_guests_computes_no_more_than_one_with_few() {
     let had = shared_out(&slots, &mut guests, 1000);
     assert!((160..=240).contains(&had[10]), "{had:?}");
     drop(guests);
-    assert!(slots.state().contention.is_empty());
+    assert!(slots.0.state.lock().contention.is_empty());
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_task_that_many_compute_for_gets_no_more_than_one_with_a_guest_alone() {
     let parts: usize = had[..8].iter().sum();
     assert!((900..=1100).contains(&had[11]) && (200..=300).contains(&parts), "{had:?}");
     drop(guests);
-    assert!(slots.state().contention.is_empty());
+    assert!(slots.0.state.lock().contention.is_empty());
 }
 
 #[test]

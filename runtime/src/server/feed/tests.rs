@@ -127,8 +127,8 @@ async fn who_is_slow_loses_the_oldest_and_nobody_else_does() {
     }
     settle(&bus, &operator).await;
     assert_eq!(next(&quiet).await, json!({"missed": 1}));
-    assert!(lock(&feed.0.ring).events.len() <= RING);
-    assert!(lock(&slow.queue.waiting).places.len() <= BEHIND);
+    assert!(feed.0.ring.lock().events.len() <= RING);
+    assert!(slow.queue.waiting.lock().places.len() <= BEHIND);
 }
 
 #[tokio::test]
@@ -142,12 +142,12 @@ async fn nothing_is_left_of_listeners_that_have_gone() {
         next(&listener).await;
         drop(listener);
         bus.task_changed(|| task("ours"));
-        while lock(&feed.0.listening).attended {
+        while feed.0.listening.lock().attended {
             tokio::task::yield_now().await;
         }
-        let listening = lock(&feed.0.listening);
+        let listening = feed.0.listening.lock();
         assert!(listening.everybody.is_empty() && listening.by_topic.is_empty());
-        assert!(lock(&feed.0.ring).events.is_empty());
+        assert!(feed.0.ring.lock().events.is_empty());
     }
 }
 

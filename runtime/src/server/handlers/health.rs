@@ -60,7 +60,7 @@ pub async fn one(
 pub async fn summary(State(app): State<Arc<App>>, caller: Option<Extension<Caller>>) -> Response<Body> {
     let Report { overall, checks, timestamp: at } = app.health.report();
     let now = Timestamp::now();
-    let trends = app.health.trends();
+    let trends = app.health.trends.lock();
     let since = |since: Option<Timestamp>| timestamp(since.unwrap_or(now));
     let [healthy, degraded, unhealthy] =
         Overall::ALL.map(|status| checks.iter().filter(|check| check.status == status).count());
@@ -104,7 +104,7 @@ pub async fn trend(
     query.end("limit")?;
     // Samples are for those who are known.
     let limit = if caller.is_some() { limit } else { 0 };
-    let trends = app.health.trends();
+    let trends = app.health.trends.lock();
     let mut trend = trends.of(&name, limit).ok_or_else(|| {
         let names: Vec<&str> = trends.statuses().into_iter().map(|(name, _)| name).collect();
         no_such_check(&names)

@@ -1,8 +1,9 @@
 //! Connections that only read, beside the writer.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
@@ -39,7 +40,7 @@ impl Readers {
         let all = self.turns.clone().acquire_many_owned(READERS as u32).await.map_err(|_| Error::Closed)?;
         let idle = self.idle.clone();
         let each = tokio::task::spawn_blocking(move || {
-            let done = idle.lock().unwrap_or_else(PoisonError::into_inner).iter().try_for_each(work);
+            let done = idle.lock().iter().try_for_each(work);
             drop(all);
             done
         });
@@ -56,11 +57,11 @@ impl Readers {
     ) -> Result<T, Error> {
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
         let idle = self.idle.clone();
-        let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = idle.lock().pop();
         let db = connection.ok_or(Error::Closed)?;
         let read = tokio::task::spawn_blocking(move || {
             let result = work(&db);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            idle.lock().push(db);
             // Not before: who asked may be gone, and the next one must find a connection.
             drop(turn);
             result

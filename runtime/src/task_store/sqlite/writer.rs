@@ -1,10 +1,11 @@
 //! The one thread that writes. Whatever waits when it comes round goes into one transaction, so that a
 //! hundred clients pay for one fsync together.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use rusqlite::ffi;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
@@ -21,13 +22,13 @@ pub struct Health(Mutex<Option<String>>);
 impl Health {
     /// Why nothing is written any more, if that is so.
     pub fn poisoned(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     /// From now on nothing is written.
     pub fn poison(&self, why: String) {
         tracing::error!(%why, "the task store is poisoned: nothing is written until a restart");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.0.lock().get_or_insert(why);
     }
 
     /// What a failed write means, poisoning the store where it has to be.
@@ -130,7 +131,7 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let waiting = Box::new(Waiting { work, after, value: None, answer });
         {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = self.queue.lock();
             let sent = queue.as_ref().map(|queue| queue.send(waiting));
             if !matches!(sent, Some(Ok(()))) {
                 return Err(Error::Closed);
@@ -141,8 +142,8 @@ impl Writer {
 
     /// Writes what still waits and ends.
     pub fn close(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self.queue.lock().take());
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }

@@ -171,8 +171,9 @@ fn of_model(vector: &[f32], tokens: u64, cpu: Duration) -> Result<Embedded, Erro
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use parking_lot::Mutex;
 
     use super::super::testing::Tiny;
     use super::*;
@@ -197,7 +198,7 @@ mod tests {
     impl ComputeSlots for Counted {
         async fn take(&self, most: usize) -> Box<dyn TakenSlots> {
             self.times.fetch_add(1, Ordering::Relaxed);
-            let mut highest = self.most.lock().unwrap();
+            let mut highest = self.most.lock();
             *highest = most.max(*highest);
             Box::new(Taken(most.min(self.free)))
         }
@@ -214,11 +215,11 @@ mod tests {
         let cpu = |made: &Result<Embedded, Error>| made.as_ref().unwrap().cpu;
         assert!(made.iter().all(|made| cpu(made) > Duration::ZERO), "each has its part");
         // 102 tokens: ten texts for two slots.
-        assert_eq!((slots.times.load(Ordering::Relaxed), *slots.most.lock().unwrap()), (7, 2));
+        assert_eq!((slots.times.load(Ordering::Relaxed), *slots.most.lock()), (7, 2));
         // A short text is no work for two.
         let slots = Counted { free: 2, ..Counted::default() };
         local.embed(vec![local.encode("abc").unwrap()], &slots, Arc::new(|| true)).await;
-        assert_eq!(*slots.most.lock().unwrap(), 1);
+        assert_eq!(*slots.most.lock(), 1);
     }
 
     #[tokio::test]
