@@ -37,7 +37,12 @@ fn in_prod_nothing_is_granted_that_was_not_asked_for() {
     };
     let said = dry(json!({}));
     assert_eq!(said["capabilities"], json!({"needed": ["tensor"], "granted": [], "missing": ["tensor"]}));
-    assert_eq!(said["admission"], json!({"state": "refused", "reason": "capability_denied"}));
+    let Value::Object(refused) = &said["admission"] else { panic!("{said}") };
+    assert_eq!((&refused["state"], &refused["reason"]), (&json!("refused"), &json!("capability_denied")));
+    assert!(
+        refused["detail"].as_str().expect("text").contains("add \"grants\": {\"tensor\":true}"),
+        "{said}"
+    );
     let said = dry(json!({"tensor": true}));
     assert_eq!(said["capabilities"], json!({"needed": ["tensor"], "granted": ["tensor"], "missing": []}));
     assert_eq!(said["admission"]["state"], "admitted", "{said}");

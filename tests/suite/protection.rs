@@ -244,7 +244,8 @@ fn what_does_not_fit_is_refused() {
     let task = json!({"component": echo, "input": 1});
     assert_to_be_tried_again(&server.post("/api/tasks/", &task), 503, "overloaded");
     let dry_run = server.post("/api/tasks/?dry_run=true", &task).json();
-    assert_eq!(dry_run["admission"], json!({"state": "refused", "reason": "overloaded"}), "{dry_run}");
+    assert_eq!(dry_run["admission"]["state"], "refused", "{dry_run}");
+    assert_eq!(dry_run["admission"]["reason"], "overloaded", "{dry_run}");
     for action in ["admit", "refuse_growth", "shrink_caches"] {
         assert_eq!(decision(&server, "process_ram", action)["level"], "critical");
     }

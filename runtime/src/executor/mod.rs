@@ -147,18 +147,6 @@ impl Job {
     }
 }
 
-/// What of a job the guest's thread takes and uses up.
-struct Call {
-    input: Arc<[u8]>,
-    task_id: TaskId,
-    metadata: Cow<'static, str>,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    deterministic: bool,
-    journal: Arc<dyn Journal>,
-    lent: Lent,
-}
-
 /// Links components and runs jobs on the guests' threads.
 pub struct Executor {
     engines: Arc<Engines>,
@@ -245,23 +233,18 @@ impl Executor {
         let permit = tokio::select! {
             place = self.engines.permits().acquire_owned() => place,
             // Cancelled while it waited.
-            ended = control.overdue(wall) => {
-                let (execution, _) = job.split(queued, Lent::default());
-                return execution.overdue(ended);
-            }
+            ended = control.overdue(wall) => return Execution::of(&job, queued).overdue(ended),
         };
-        let lent = self.lend(&job);
-        let (execution, call) = job.split(queued, lent);
+        let execution = Arc::new(Execution::of(&job, queued));
         let permit = match permit {
             Ok(permit) => permit,
             Err(error) => return execution.failed(format!("no place to run in: {error}")),
         };
-        let execution = Arc::new(execution);
-        let running = execution.clone();
+        let (running, lent) = (execution.clone(), self.lend(&job));
         let mut guest = AbortOnDrop(self.guests.spawn(async move {
             // The permit goes when the store is gone, not when the answer is.
             let _permit = permit;
-            running.run(call, turns).await
+            running.run(job, lent, turns).await
         }));
         tokio::select! {
             biased;
@@ -312,8 +295,7 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Runs `job` on the current thread. [`Executor::execute`] is this behind a permit and in turns, elsewhere.
 pub async fn run(job: Job) -> Outcome {
-    let (execution, call) = job.split(Instant::now(), Lent::default());
-    execution.run(call, Turns::unlimited()).await
+    Execution::of(&job, Instant::now()).run(job, Lent::default(), Turns::unlimited()).await
 }
 
 /// What of one execution outlives its store.
@@ -328,23 +310,24 @@ struct Execution {
     queue_ns: AtomicU64,
 }
 
-impl Job {
-    fn split(self, since: Instant, lent: Lent) -> (Execution, Call) {
-        let Job { prepared, input, limits, control, attempt, journal, queued, .. } = self;
-        let ledger = Arc::new(Ledger::new(limits));
-        ledger.record(Budget::InputBytes, input.len() as u64);
-        // What earlier attempts kept is still kept.
-        ledger.record(Budget::CheckpointBytes, journal.checkpoint_bytes());
-        let log = LogSink::new(ledger.clone(), journal.clone());
-        let Job { task_id, metadata, args, env, deterministic, .. } = self;
-        let call = Call { input, task_id, metadata, args, env, deterministic, journal, lent };
-        let queued = (queued, since);
-        (Execution { prepared, ledger, control, log, attempt, queued, queue_ns: AtomicU64::new(0) }, call)
-    }
-}
-
 impl Execution {
-    async fn run(&self, job: Call, mut turns: Turns) -> Outcome {
+    fn of(job: &Job, since: Instant) -> Execution {
+        let ledger = Arc::new(Ledger::new(job.limits));
+        ledger.record(Budget::InputBytes, job.input.len() as u64);
+        // What earlier attempts kept is still kept.
+        ledger.record(Budget::CheckpointBytes, job.journal.checkpoint_bytes());
+        Execution {
+            prepared: job.prepared.clone(),
+            log: LogSink::new(ledger.clone(), job.journal.clone()),
+            ledger,
+            control: job.control.clone(),
+            attempt: job.attempt,
+            queued: (job.queued, since),
+            queue_ns: AtomicU64::new(0),
+        }
+    }
+
+    async fn run(&self, job: Job, lent: Lent, mut turns: Turns) -> Outcome {
         let Execution { prepared, ledger, control, log, .. } = self;
         let command = prepared.kind() == Kind::Command;
         let output = command.then(|| OutputSink::new(ledger.clone()));
@@ -362,13 +345,13 @@ impl Execution {
             true => deterministic_id(prepared, &job.input),
             false => job.task_id,
         };
-        let limiter = Limiter::new(ledger.clone(), job.lent.memory.clone(), job.deterministic);
+        let limiter = Limiter::new(ledger.clone(), lent.memory.clone(), job.deterministic);
         let host = {
             let control = control.clone();
             let elapsed = Box::new(move || control.elapsed());
             let asked = self.control.asked();
             let task = TaskContext::new(task_id, self.attempt, job.metadata, asked, elapsed, job.journal);
-            HostCtx::new(ledger.clone(), stdio, task, job.lent, clock)
+            HostCtx::new(ledger.clone(), stdio, task, lent, clock)
         };
 
         // Until now it was queueing; the instance and its time begin with the first turn.

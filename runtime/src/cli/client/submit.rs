@@ -265,6 +265,8 @@ struct Capabilities {
 struct Admission {
     state: String,
     reason: Option<String>,
+    /// Of what is refused: why, and the way out.
+    detail: Option<String>,
 }
 
 fn explain(connection: &Connection, body: &[u8], json: bool) -> Result<Exit, Failed> {
@@ -276,8 +278,8 @@ fn explain(connection: &Connection, body: &[u8], json: bool) -> Result<Exit, Fai
             true => "none".to_owned(),
             false => shown(&words.join(", ")),
         };
-        let reason =
-            admission.reason.as_deref().map_or(String::new(), |reason| format!(": {}", shown(reason)));
+        let reason = admission.detail.or(admission.reason);
+        let reason = reason.map_or(String::new(), |reason| format!(": {}", shown(&reason)));
         let text = format!(
             "component  {}\nneeds      {}\nmissing    {}\nit would be {}{reason}\n",
             shown(&component),

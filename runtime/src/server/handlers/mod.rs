@@ -1,5 +1,6 @@
 //! One file for each group of routes: from a request to an answer, with the work done elsewhere.
 
+mod admission;
 pub mod browser;
 pub mod caches;
 pub mod components;

@@ -9,14 +9,12 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use super::components::no_component;
+use super::admission::{Sent, explain, find, spec_of};
 use super::received::{self, Received};
 use super::tasks::{finished, record};
-use crate::limits::{Budget, Limits, Mode, Requested};
-use crate::scheduler::{Accepted, Candidate, Ended, Submission, Submitted};
+use crate::limits::Requested;
+use crate::scheduler::{Accepted, Ended, Submission, Submitted};
 use crate::server::App;
 use crate::server::body::Whole;
 use crate::server::caller::Caller;
@@ -27,7 +25,7 @@ use crate::server::overload::AtWork;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::server::submission::TaskJson;
-use crate::task::{Capability, Digest, Grants, Object, Record, Spec, State as TaskState, Task, TaskId};
+use crate::task::{Digest, Object, Record, State as TaskState, Task, TaskId};
 use crate::task_store::Idempotency;
 
 /// What a request says of a task, before it is checked against components, limits and grants.
@@ -38,9 +36,6 @@ struct Wanted {
     /// The body's place in memory, until the task is stored.
     body: Whole,
 }
-
-/// A component that came with its submission.
-type Sent = (Digest, Bytes);
 
 /// `POST /api/tasks/?wait=&dry_run=`
 pub async fn submit(
@@ -189,118 +184,6 @@ fn fingerprint(task: &TaskJson, component: &Option<Sent>, input: &[u8]) -> [u8; 
     *hasher.finalize().as_bytes()
 }
 
-/// The component that a submission names or brings.
-struct Found {
-    /// As it was named.
-    name: String,
-    digest: Digest,
-    /// What it cannot do without.
-    capabilities: Vec<Capability>,
-    /// What is to be kept of it once the submission is known to be good: its name, and its bytes.
-    keep: Option<(Option<String>, Arc<[u8]>)>,
-}
-
-async fn find(app: &App, caller: &Caller, task: &TaskJson, sent: Option<Sent>) -> Result<Found> {
-    let named = |name: String| {
-        let (digest, about) =
-            app.components.resolve(caller.tenant(), &name).ok_or_else(|| no_component(caller, &name))?;
-        Ok(Found { name, digest, capabilities: about.needed(), keep: None })
-    };
-    let Some((digest, bytes)) = sent else {
-        if let Some(name) = &task.component {
-            super::components::provide(app, caller, name).await?;
-        }
-        return named(task.component.clone().ok_or_else(|| {
-            Problem::invalid("component", "a name or a digest (sha256:…) of a component that was uploaded")
-        })?);
-    };
-    // A name beside the bytes becomes the component's.
-    let name = task.component.clone().filter(|name| !name.starts_with(Digest::PREFIX));
-    if name.is_none()
-        && let Ok(known) = named(digest.to_string())
-    {
-        return Ok(known);
-    }
-    let bytes: Arc<[u8]> = heavy(bytes.len(), || Arc::from(&*bytes));
-    let (_, interface) = app.components.inspect(bytes.clone()).await?;
-    Ok(Found {
-        name: name.clone().unwrap_or_else(|| digest.to_string()),
-        digest,
-        capabilities: interface.capabilities.into_iter().collect(),
-        keep: Some((name, bytes)),
-    })
-}
-
-/// The submission, completed and checked against grants and limits.
-fn spec_of(app: &App, caller: &Caller, mode: Mode, task: TaskJson, found: Found) -> Result<Spec> {
-    let Found { name, digest, capabilities, .. } = found;
-    let grants = effective_grants(&task, caller, mode);
-    let missing: Vec<Capability> =
-        capabilities.iter().copied().filter(|capability| !grants.allow(*capability)).collect();
-    if !missing.is_empty() {
-        return Err(denied(&missing, caller));
-    }
-    if let Some(capability) = capabilities.iter().find(|capability| !capability.is_offered()) {
-        let detail =
-            format!("the component needs `{}`, which this omnimind does not have yet", capability.name());
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "capability_unavailable", detail));
-    }
-    let durable = task.durable.unwrap_or(true);
-    if !durable && !app.config.store.allow_ephemeral {
-        return Err(Problem::invalid(
-            "durable",
-            "every task is durable here; store.allow_ephemeral (serve --allow-ephemeral) allows others",
-        ));
-    }
-    Ok(Spec {
-        component: name,
-        digest,
-        retry: task.retry(app.config.performance.retry_attempts),
-        description: task.description,
-        metadata: task.metadata.unwrap_or_else(|| RawValue::NULL.to_owned()),
-        priority: task.priority,
-        mode: mode.name().into(),
-        limits: task.limits,
-        args: task.args,
-        env: task.env,
-        grants,
-        deterministic: task.deterministic,
-        durable,
-    })
-}
-
-/// What a submission asks for; where it does not say, what its mode gives; of both what its token allows.
-fn effective_grants(task: &TaskJson, caller: &Caller, mode: Mode) -> Grants {
-    let grants = match (&task.grants, mode) {
-        (Some(grants), _) => grants.clone(),
-        (None, Mode::Dev | Mode::Test) => Grants { tensor: true, embedding: true, ..Grants::default() },
-        (None, Mode::Prod) => Grants::default(),
-    };
-    match caller.grants() {
-        Some(most) => grants.within(most),
-        None => grants,
-    }
-}
-
-fn denied(missing: &[Capability], caller: &Caller) -> Problem {
-    let mut add = serde_json::Map::new();
-    for capability in missing {
-        if let Ok(Value::Object(example)) = serde_json::from_str(capability.example()) {
-            add.extend(example);
-        }
-    }
-    let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
-    let add = Value::Object(add);
-    let beyond = caller.grants().is_some_and(|most| missing.iter().any(|missing| !most.allow(*missing)));
-    let who = if beyond {
-        "this token does not allow: ask for one that does; and"
-    } else {
-        "the submission does not grant:"
-    };
-    let detail = format!("the component needs {}, which {who} add \"grants\": {add}", names.join(", "));
-    Problem::new(StatusCode::FORBIDDEN, "capability_denied", detail).with("grants", add)
-}
-
 /// Waits for the end of a task. A server that ends does not keep its clients waiting for tasks it leaves.
 async fn ended_within(
     app: &App,
@@ -343,58 +226,4 @@ async fn repeated(app: &App, tenant: &str, id: TaskId, wait: Option<Duration>) -
         observe::waiting(ended_within(app, live.ended(), wait)).await;
     }
     record(app, tenant, id).await
-}
-
-/// `?dry_run=true`: what would be needed, and whether it would run now.
-async fn explain(
-    app: &App,
-    caller: &Caller,
-    task: TaskJson,
-    component: Option<Sent>,
-    input: &[u8],
-) -> Result<Response<Body>> {
-    // What came with it is looked at and not kept.
-    let Found { name, capabilities: needed, .. } = find(app, caller, &task, component).await?;
-    let grants = effective_grants(&task, caller, app.modes.mode());
-    let (granted, missing): (Vec<Capability>, Vec<Capability>) =
-        needed.iter().copied().partition(|capability| grants.allow(*capability));
-    let limits = Requested::all(&task.limits)?.effective(app.modes.current().limits)?;
-    limits.admit_input(input.len() as u64)?;
-    let load = app.scheduler.load();
-    let candidate = Candidate {
-        tenant: caller.tenant(),
-        priority: task.priority,
-        memory_bytes: limits.get(Budget::MemoryBytes),
-        durable: task.durable.unwrap_or(true),
-    };
-    let admission = match () {
-        () if !missing.is_empty() => json!({"state": "refused", "reason": "capability_denied"}),
-        () if !needed.iter().all(|capability| capability.is_offered()) => {
-            json!({"state": "refused", "reason": "capability_unavailable"})
-        }
-        () if task.durable == Some(false) && !app.config.store.allow_ephemeral => {
-            json!({"state": "refused", "reason": "store.allow_ephemeral is false"})
-        }
-        () if app.health.poisoned().is_some() => json!({"state": "refused", "reason": "storage_unavailable"}),
-        () => match app.scheduler.would_begin(candidate) {
-            Ok(true) => json!({"state": "admitted"}),
-            Ok(false) => {
-                let (running, pending) = (load.running, load.pending);
-                json!({"state": "queued", "reason": format!("{running} tasks run and {pending} wait")})
-            }
-            Err(error) => json!({"state": "refused", "reason": Problem::from(error).code()}),
-        },
-    };
-    let body = json!({
-        "component": name,
-        "capabilities": {"needed": needed, "granted": granted, "missing": missing},
-        "limits": {"effective": amounts(&limits)},
-        "admission": admission,
-    });
-    Ok(json::answer(StatusCode::OK, &body))
-}
-
-fn amounts(limits: &Limits) -> Value {
-    let amounts = Budget::ALL.into_iter().map(|budget| (budget.name().to_owned(), limits.get(budget).into()));
-    Value::Object(amounts.collect())
 }
