@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
-use super::{EncodeError, Encoding, ForwardError, LoadError, Model, Pass};
+use super::{EncodeError, Encoding, Fault, ForwardError, LoadError, Model, Pass};
 use crate::backend::embedding::{self, Embedded, EmbeddingBackend, Encoded, Error, Form, GoOn, check_length};
 use crate::backend::work::{ComputeSlots, TakenSlots, be_nice};
 
@@ -42,7 +42,7 @@ impl Local {
             // Whoever waits for the result hears of it; without this the process would end.
             .panic_handler(|_| tracing::error!("a forward pass panicked"))
             .build()
-            .map_err(LoadError::Threads)?;
+            .map_err(|error| Fault::Threads(error).of(dir))?;
         Ok(Local { name: name.to_owned(), model, pool })
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::LoadError;
+use super::{Fault, LoadError};
 use crate::backend::embedding::MAX_DIMENSIONS;
 
 /// A larger description than this is none.
@@ -259,31 +259,33 @@ fn pooling(path: &Path) -> Result<Pooling, LoadError> {
 pub(super) fn unsupported(path: &Path, key: &'static str, value: &str, rule: &'static str) -> LoadError {
     // A hostile file does not get to write a long message.
     let value = value.chars().take(80).collect();
-    LoadError::Unsupported { path: path.to_owned(), key, value, rule }
+    Fault::Unsupported { key, value, rule }.of(path)
 }
 
 /// The bytes of a file that is to be small.
 fn bytes(path: &Path, max: u64) -> Result<Vec<u8>, LoadError> {
-    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let failed = |error| Fault::Read(error).of(path);
     let mut bytes = Vec::new();
     // One more than may be: a file that grows while it is read is refused too.
     File::open(path).map_err(failed)?.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > max {
-        return Err(LoadError::TooLarge { path: path.to_owned(), max });
+        return Err(Fault::TooLarge(max).of(path));
     }
     Ok(bytes)
 }
 
 /// A JSON file of at most `max` bytes.
 pub(super) fn json<T: DeserializeOwned>(path: &Path, max: u64) -> Result<T, LoadError> {
-    let failed = |source| LoadError::Json { path: path.to_owned(), source };
+    let failed = |error| Fault::Json(error).of(path);
     serde_json::from_slice(&bytes(path, max)?).map_err(failed)
 }
 
 /// The same where the file need not be there.
 fn optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LoadError> {
     match json(path, MAX_CONFIG_BYTES) {
-        Err(LoadError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(LoadError { fault: Fault::Read(error), .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
         read => read.map(Some),
     }
 }

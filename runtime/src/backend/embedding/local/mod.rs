@@ -58,102 +58,44 @@ pub struct Description {
 
 /// Why a checkpoint was not loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A file is missing or does not let itself be read.
-    #[error("{}: {source}: a checkpoint is a folder with config.json, model.safetensors and tokenizer.json", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A file, or its header, is longer than any real one.
-    #[error("{} is longer than {max} bytes, which none of its kind is: download it again", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        max: u64,
-    },
-    /// Not the JSON that it ought to be.
-    #[error("{}: {source}: download it again, or export the model again", .path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where, and what was expected.
-        source: serde_json::Error,
-    },
-    /// Something that would change vectors and is not computed here.
-    #[error("{}: {key} is {value:?}: {rule}; take another checkpoint, such as all-MiniLM-L6-v2", .path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// What in it.
-        key: &'static str,
-        /// What it is, cut if it is long.
-        value: String,
-        /// What it may be.
-        rule: &'static str,
-    },
-    /// The tokenizer's own refusal.
-    #[error("{}: {source}: download it again, or export the model again", .path.display())]
-    Tokenizer {
-        /// The file.
-        path: PathBuf,
-        /// What `tokenizers` says.
-        source: tokenizers::Error,
-    },
-    /// Numbers are missing, or there are more than the header tells of.
-    #[error("{} has {found} bytes and its header tells of {needed}: download it again", .path.display())]
-    Incomplete {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        found: u64,
-        /// The length it should have.
-        needed: u64,
-    },
-    /// A tensor is not there.
-    #[error("{} has no tensor {name}, which config.json asks for: take both from the same model", .path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-    },
-    /// A tensor has another shape.
-    #[error("{}: {name} is {found:?} and {needed:?} by config.json: take both from the same model", .path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// That of the configuration.
-        needed: Vec<usize>,
-    },
-    /// A tensor's numbers are of a kind that is not read.
-    #[error("{}: {name} is of type {found:?}, and F32, F16 and BF16 are read: export the model in one of them", .path.display())]
-    Type {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its type.
-        found: safetensors::Dtype,
-    },
-    /// The system gives it no threads.
-    #[error("threads for the model: {0}")]
+#[error("{}{fault}", .path.display())]
+pub struct LoadError {
+    path: PathBuf,
+    fault: Fault,
+}
+
+/// What is wrong with a file of a checkpoint, and the way out.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(": {0}: a checkpoint is a folder with config.json, model.safetensors and tokenizer.json")]
+    Read(std::io::Error),
+    #[error(" is longer than {0} bytes, which none of its kind is: download it again")]
+    TooLarge(u64),
+    #[error(": {0}: download it again, or export the model again")]
+    Json(serde_json::Error),
+    /// It would change vectors and is not computed here.
+    #[error(": {key} is {value:?}: {rule}; take another checkpoint, such as all-MiniLM-L6-v2")]
+    Unsupported { key: &'static str, value: String, rule: &'static str },
+    #[error(": {0}: download it again, or export the model again")]
+    Tokenizer(tokenizers::Error),
+    #[error(" has {found} bytes and its header tells of {needed}: download it again")]
+    Incomplete { found: u64, needed: u64 },
+    #[error(" has no tensor {0}, which config.json asks for: take both from the same model")]
+    Missing(String),
+    #[error(": {name} is {found:?} and {needed:?} by config.json: take both from the same model")]
+    Shape { name: String, found: Vec<usize>, needed: Vec<usize> },
+    #[error(": {name} is of type {found:?}, and F32, F16 and BF16 are read: export the model in one of them")]
+    Type { name: String, found: safetensors::Dtype },
+    #[error(": {0} holds what is no finite number: download the file again")]
+    NotFinite(String),
+    #[error(": threads for the model: {0}")]
     Threads(rayon::ThreadPoolBuildError),
-    /// A tensor holds an infinity or no number at all.
-    #[error("{}: {name} holds what is no finite number: download the file again", .path.display())]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-    },
+}
+
+impl Fault {
+    fn of(self, path: &Path) -> LoadError {
+        LoadError { path: path.to_owned(), fault: self }
+    }
 }
 
 /// Why a text has no vector.
@@ -363,22 +305,18 @@ mod tests {
         let name = "encoder.layer.1.output.dense.weight";
         let right = tiny.tensors.remove(name).unwrap();
         tiny.write(Dtype::F32, "");
-        assert!(
-            matches!(Model::load(tiny.dir()), Err(LoadError::Missing { name: missing, .. }) if missing == name)
-        );
+        let fault = |tiny: &Tiny| Model::load(tiny.dir()).unwrap_err().fault;
+        assert!(matches!(fault(&tiny), Fault::Missing(missing) if missing == name));
         let (shape, mut numbers) = right;
         tiny.tensors.insert(name.to_owned(), (shape.iter().rev().copied().collect(), numbers.clone()));
         tiny.write(Dtype::F32, "");
-        let error = Model::load(tiny.dir()).unwrap_err();
-        assert!(matches!(&error, LoadError::Shape { name: wrong, .. } if wrong == name), "{error}");
+        assert!(matches!(fault(&tiny), Fault::Shape { name: wrong, .. } if wrong == name));
         numbers[5] = f32::NAN;
         tiny.tensors.insert(name.to_owned(), (shape, numbers));
         tiny.write(Dtype::F32, "");
-        assert!(
-            matches!(Model::load(tiny.dir()), Err(LoadError::NotFinite { name: wrong, .. }) if wrong == name)
-        );
+        assert!(matches!(fault(&tiny), Fault::NotFinite(wrong) if wrong == name));
         tiny.write(Dtype::F64, "");
-        assert!(matches!(Model::load(tiny.dir()), Err(LoadError::Type { .. })));
+        assert!(matches!(fault(&tiny), Fault::Type { .. }));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, TokenizerImpl, decoders};
 
 use super::config::{json, unsupported};
-use super::{EncodeError, LoadError};
+use super::{EncodeError, Fault, LoadError};
 
 /// More than the vocabulary of any BERT.
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
@@ -131,7 +131,7 @@ impl Tokens {
         let file: File = json(&path, MAX_TOKENIZER_BYTES)?;
         check(&path, &file, vocabulary)?;
         let File { added_tokens, normalizer, post_processor, model, .. } = file;
-        let failed = |source| LoadError::Tokenizer { path: path.clone(), source };
+        let failed = |error| Fault::Tokenizer(error).of(&path);
 
         let model = WordPiece::builder()
             .vocab(model.vocab)

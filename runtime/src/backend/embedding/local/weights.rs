@@ -12,8 +12,8 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::LoadError;
 use super::config::Config;
+use super::{Fault, LoadError};
 
 /// More than any BERT has; its numbers take at most twice as much as binary32.
 const MAX_BYTES: u64 = 4 << 30;
@@ -107,18 +107,18 @@ struct Checkpoint {
 
 impl Checkpoint {
     fn open(path: PathBuf) -> Result<Checkpoint, LoadError> {
-        let read = |source| LoadError::Read { path: path.clone(), source };
+        let read = |error| Fault::Read(error).of(&path);
         let mut file = BufReader::new(File::open(&path).map_err(read)?);
         let found = file.get_ref().metadata().map_err(read)?.len();
         if found > MAX_BYTES {
-            return Err(LoadError::TooLarge { path, max: MAX_BYTES });
+            return Err(Fault::TooLarge(MAX_BYTES).of(&path));
         }
-        let short = |needed| LoadError::Incomplete { path: path.clone(), found, needed };
+        let short = |needed| Fault::Incomplete { found, needed }.of(&path);
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(|_| short(8))?;
         let length = u64::from_le_bytes(length);
         if length > MAX_HEADER_BYTES {
-            return Err(LoadError::TooLarge { path, max: MAX_HEADER_BYTES });
+            return Err(Fault::TooLarge(MAX_HEADER_BYTES).of(&path));
         }
         let start = 8 + length;
         if found < start {
@@ -127,8 +127,8 @@ impl Checkpoint {
         let mut header = vec![0; length as usize];
         file.read_exact(&mut header).map_err(read)?;
         // This checks that tensors lie side by side and are as long as their shapes say.
-        let metadata: Metadata = serde_json::from_slice(&header)
-            .map_err(|source| LoadError::Json { path: path.clone(), source })?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| Fault::Json(error).of(&path))?;
         match start.checked_add(metadata.data_len() as u64) {
             Some(end) if end == found => {}
             end => return Err(short(end.unwrap_or(u64::MAX))),
@@ -190,21 +190,21 @@ impl Checkpoint {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         let (path, name) = (&self.path, format!("{}{name}", self.prefix));
         let Some(info) = self.metadata.info(&name) else {
-            return Err(LoadError::Missing { path: path.clone(), name });
+            return Err(Fault::Missing(name).of(path));
         };
         if info.shape != shape {
             let (found, needed) = (info.shape.clone(), shape.to_vec());
-            return Err(LoadError::Shape { path: path.clone(), name, found, needed });
+            return Err(Fault::Shape { name, found, needed }.of(path));
         }
         let (from, to) = info.data_offsets;
-        let read = |source| LoadError::Read { path: path.clone(), source };
+        let read = |error| Fault::Read(error).of(path);
         self.file.seek(SeekFrom::Start(self.start + from as u64)).map_err(read)?;
         let bytes = (&mut self.file).take((to - from) as u64);
         let numbers = match info.dtype {
             Dtype::F32 => numbers(bytes, f32::from_le_bytes),
             Dtype::F16 => numbers(bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
             Dtype::BF16 => numbers(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-            found => return Err(LoadError::Type { path: path.clone(), name, found }),
+            found => return Err(Fault::Type { name, found }.of(path)),
         };
         let numbers = numbers.map_err(read)?;
         if numbers.len() != shape.iter().product::<usize>() {
@@ -212,7 +212,7 @@ impl Checkpoint {
             return Err(read(std::io::ErrorKind::UnexpectedEof.into()));
         }
         if !numbers.iter().all(|number| number.is_finite()) {
-            return Err(LoadError::NotFinite { path: path.clone(), name });
+            return Err(Fault::NotFinite(name).of(path));
         }
         Ok(numbers)
     }
