@@ -33,7 +33,7 @@ fn bytes(number: u8, size: usize) -> Vec<u8> {
 
 /// Whether the record of a task says that its output was removed, and how long its output is now.
 fn output(kept: &Kept, id: TaskId) -> (bool, Option<usize>) {
-    let task = block_on(kept.store.get(TENANT, id)).expect("a sound store").expect("its record stays");
+    let (task, _) = block_on(kept.store.get(TENANT, id)).expect("a sound store").expect("its record stays");
     let output: Option<Arc<[u8]>> = block_on(kept.store.output(TENANT, id)).expect("a sound store");
     (task.state.output_removed, output.map(|output| output.len()))
 }

@@ -11,7 +11,7 @@ use omnimind::metrics::Metrics;
 use omnimind::protection::Admission;
 use omnimind::scheduler::{Error, Room, Scheduler, Settings, Submission, Submitted};
 use omnimind::task::{Digest, End, Grants, Log, Outcome, Retry, Spec, State, Task, TaskId};
-use omnimind::task_store::{self, Idempotency, Inserted, MemoryStore, Query, Summary, TaskStore};
+use omnimind::task_store::{self, Idempotency, Inserted, MemoryStore, Query, Summary, TaskStore, WithOutput};
 use omnimind_tests::block_on;
 
 /// Runs what it is given, once it may.
@@ -84,7 +84,7 @@ impl TaskStore for Full {
         self.inner.recall(tenant, key).await
     }
 
-    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, task_store::Error> {
+    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<WithOutput>, task_store::Error> {
         self.inner.get(tenant, id).await
     }
 

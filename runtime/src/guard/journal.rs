@@ -129,11 +129,11 @@ impl Row {
                     })
                     .collect();
                 let (resource, action, why) = (resource.name(), action.name(), why.join(", "));
-                match level {
-                    Level::Critical => {
-                        tracing::warn!(seq, mode, resource, ?level, action, tasks, why, "protection")
-                    }
-                    _ => tracing::info!(seq, mode, resource, ?level, action, tasks, why, "protection"),
+                let critical = *level == Level::Critical;
+                let level = level.name();
+                match critical {
+                    true => tracing::warn!(seq, mode, resource, level, action, tasks, why, "protection"),
+                    false => tracing::info!(seq, mode, resource, level, action, tasks, why, "protection"),
                 }
             }
         }

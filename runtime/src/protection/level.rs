@@ -20,17 +20,18 @@ named! {
     }
 }
 
-/// How pressed it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// There is enough.
-    #[default]
-    Normal,
-    /// From [`NEAR`] of the limit.
-    Elevated,
-    /// Above the limit.
-    Critical,
+named! {
+    /// How pressed it is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+    pub enum Level {
+        /// There is enough.
+        #[default]
+        Normal = "normal",
+        /// From [`NEAR`] of the limit.
+        Elevated = "elevated",
+        /// Above the limit.
+        Critical = "critical",
+    }
 }
 
 /// Share of a limit from which it is near.

@@ -35,7 +35,7 @@ use crate::events::Bus;
 use crate::executor::TaskExecutor;
 use crate::metrics::Metrics;
 use crate::task::{Digest, Next, Spec, State, Status, Task, TaskId};
-use crate::task_store::{self, Query, Summary, TaskStore};
+use crate::task_store::{self, Query, Summary, TaskStore, WithOutput};
 
 /// How long a client waits until its wish to cancel is stored: on a full disk that is not to be foreseen.
 const NOTE_WAIT: Duration = Duration::from_secs(2);
@@ -231,18 +231,18 @@ impl Scheduler {
         self.0.state.lock().live.get(&id).filter(|live| *live.tenant == *tenant).cloned()
     }
 
-    /// One task of `tenant`, whether it has ended or not.
+    /// One task of `tenant`, whether it has ended or not; with its output where that is at hand.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn task(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, task_store::Error> {
+    pub async fn task(&self, tenant: &str, id: TaskId) -> Result<Option<WithOutput>, task_store::Error> {
         if let Some(live) = self.live(tenant, id) {
-            return Ok(Some(live.task()));
+            return Ok(Some((live.task(), None)));
         }
-        if let Some(task) = self.0.ephemeral.get(tenant, id).await? {
-            return Ok(Some(task));
+        match self.0.ephemeral.get(tenant, id).await? {
+            Some(found) => Ok(Some(found)),
+            None => self.0.durable.get(tenant, id).await,
         }
-        self.0.durable.get(tenant, id).await
     }
 
     /// The store that `task` is kept in.
@@ -348,7 +348,7 @@ impl Scheduler {
             if let Some(live) = self.live(tenant, id) {
                 return Ok(Ok(live));
             }
-            match self.task(tenant, id).await?.map(|task| task.state.status) {
+            match self.task(tenant, id).await?.map(|(task, _)| task.state.status) {
                 // Stored, and not yet or no longer held: that lasts for a moment.
                 Some(status) if !status.is_final() => tokio::time::sleep(LOOK_AGAIN).await,
                 ended => return Ok(Err(ended)),

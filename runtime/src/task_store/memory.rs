@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use parking_lot::Mutex;
 
-use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore};
+use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore, WithOutput};
 use crate::task::{Log, State, Status, Task, TaskId};
 
 /// Finished tasks kept; the oldest go first.
@@ -144,8 +144,8 @@ impl TaskStore for MemoryStore {
         Ok(())
     }
 
-    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, Error> {
-        Ok(self.0.lock().get(tenant, id).map(|kept| kept.task.clone()))
+    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<WithOutput>, Error> {
+        Ok(self.0.lock().get(tenant, id).map(|kept| (kept.task.clone(), kept.output.clone())))
     }
 
     async fn list(&self, query: &Query) -> Result<Vec<Task>, Error> {

@@ -106,6 +106,9 @@ pub struct Summary {
     pub durations_ms: Vec<u64>,
 }
 
+/// A task, and its output if that was at hand.
+pub type WithOutput = (Task, Option<Arc<[u8]>>);
+
 /// Keeps tasks.
 #[async_trait]
 pub trait TaskStore: Send + Sync {
@@ -145,8 +148,8 @@ pub trait TaskStore: Send + Sync {
         log: Log,
     ) -> Result<(), Error>;
 
-    /// One task of `tenant`.
-    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, Error>;
+    /// One task of `tenant`, with its output where that costs little: it is small, or in memory.
+    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<WithOutput>, Error>;
 
     /// Some tasks, newest first.
     async fn list(&self, query: &Query) -> Result<Vec<Task>, Error>;

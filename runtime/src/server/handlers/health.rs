@@ -1,13 +1,15 @@
 //! `/api/v1/health`: open to everybody, with details for those whom they concern: the operator all, tenants what
 //! keeps their tasks waiting.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{Request, Response, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::Segment;
 use crate::server::App;
@@ -30,12 +32,39 @@ fn sees(caller: Option<&Extension<Caller>>, name: &str) -> bool {
 const SAMPLES: usize = 100;
 const MAX_SAMPLES: usize = 1800;
 
+/// What is told of a check.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    All(&'a Check),
+    Status { response_time_ms: f64, status: Overall },
+}
+
+impl Shown<'_> {
+    fn of<'a>(check: &'a Check, caller: Option<&Extension<Caller>>) -> Shown<'a> {
+        match sees(caller, check.name) {
+            true => Shown::All(check),
+            false => Shown::Status { response_time_ms: check.response_time_ms, status: check.status },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct All<'a> {
+    checks: BTreeMap<&'static str, Shown<'a>>,
+    overall_status: Overall,
+    timestamp: &'a str,
+}
+
 /// `GET /api/v1/health/`
 pub async fn all(State(app): State<Arc<App>>, caller: Option<Extension<Caller>>) -> Response<Body> {
     let report = app.health.report();
-    let shown = |check: &Check| (check.name.to_owned(), shown(check, sees(caller.as_ref(), check.name)));
-    let checks: Map<String, Value> = report.checks.iter().map(shown).collect();
-    let body = json!({"overall_status": report.overall, "checks": checks, "timestamp": report.timestamp});
+    let shown = |check| Shown::of(check, caller.as_ref());
+    let body = All {
+        checks: report.checks.iter().map(|check| (check.name, shown(check))).collect(),
+        overall_status: report.overall,
+        timestamp: &report.timestamp,
+    };
     let status = match report.overall {
         Overall::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
         Overall::Healthy | Overall::Degraded => StatusCode::OK,
@@ -53,7 +82,7 @@ pub async fn one(
     let check = report.checks.iter().find(|check| check.name == name);
     let names: Vec<&str> = report.checks.iter().map(|check| check.name).collect();
     let check = check.ok_or_else(|| no_such_check(&names))?;
-    Ok(json::answer(StatusCode::OK, &shown(check, sees(caller.as_ref(), check.name))))
+    Ok(json::answer(StatusCode::OK, &Shown::of(check, caller.as_ref())))
 }
 
 /// `GET /api/v1/health/summary`
@@ -138,11 +167,4 @@ pub async fn ready(State(app): State<Arc<App>>) -> Result<&'static str> {
 
 fn no_such_check(names: &[&str]) -> Problem {
     Problem::not_found(format!("no such check; there is {}", names.join(", ")))
-}
-
-fn shown(check: &Check, details: bool) -> Value {
-    match details {
-        true => json!(check),
-        false => json!({"status": check.status, "response_time_ms": check.response_time_ms}),
-    }
 }

@@ -147,8 +147,13 @@ fn follow_log(app: Arc<App>, caller: Caller, address: Address, task: Task) -> Re
             .unwrap_or_default();
         let rest = whole(log);
         send_pieces(&out, rest.get(sent..).unwrap_or_default()).await?;
-        let status =
-            app.scheduler.task(caller.tenant(), task.id).await.ok().flatten().map(|task| task.state.status);
+        let status = app
+            .scheduler
+            .task(caller.tenant(), task.id)
+            .await
+            .ok()
+            .flatten()
+            .map(|(task, _)| task.state.status);
         out.send(Line::event("end", &json!({"status": status}))).await
     })
 }

@@ -24,7 +24,7 @@ use crate::server::overload::AtWork;
 use crate::server::problem::{Problem, Result};
 use crate::server::query::{self, Query};
 use crate::task::{Priority, Record, State as TaskState, Status, Task, TaskId, timestamp};
-use crate::task_store;
+use crate::task_store::{self, WithOutput};
 
 /// How long a cancellation is waited for before the answer is `202`.
 const CANCEL_WAIT: Duration = Duration::from_millis(500);
@@ -130,20 +130,20 @@ fn no_task(id: &str) -> Problem {
 
 /// One task, or `404`.
 pub(super) async fn task(app: &App, tenant: &str, id: &str) -> Result<Task> {
-    found(app, tenant, task_id(id)?).await
+    Ok(found(app, tenant, task_id(id)?).await?.0)
 }
 
-async fn found(app: &App, tenant: &str, id: TaskId) -> Result<Task> {
+async fn found(app: &App, tenant: &str, id: TaskId) -> Result<WithOutput> {
     app.scheduler.task(tenant, id).await?.ok_or_else(|| no_task(&id.to_string()))
 }
 
 /// Answers with one task's record, or `404`.
 pub(super) async fn record(app: &App, tenant: &str, id: TaskId) -> Result<Response<Body>> {
-    let task = found(app, tenant, id).await?;
+    let (task, at_hand) = found(app, tenant, id).await?;
     let place = place(app, &task)?;
-    let output = match task.state.status {
-        Status::Completed => app.scheduler.store_of(&task).output(tenant, id).await?,
-        _ => None,
+    let output = match (task.state.status, at_hand) {
+        (Status::Completed, None) => app.scheduler.store_of(&task).output(tenant, id).await?,
+        (_, at_hand) => at_hand,
     };
     Ok(with_output(&task, output.as_deref(), |record| json::tagged_in(place, record)))
 }

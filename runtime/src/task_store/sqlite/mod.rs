@@ -32,7 +32,7 @@ pub use space::{Freed, Spared};
 
 use super::blobs::{Blobs, Hash};
 use super::data_dir::DataDir;
-use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore};
+use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore, WithOutput};
 use crate::private;
 use crate::task::{Log, State, Status, Task, TaskId};
 use readers::Readers;
@@ -389,7 +389,7 @@ impl TaskStore for SqliteStore {
         Ok(())
     }
 
-    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<Task>, Error> {
+    async fn get(&self, tenant: &str, id: TaskId) -> Result<Option<WithOutput>, Error> {
         let tenant = tenant.to_owned();
         self.readers.read(move |db| rows::get(db, &tenant, id)).await
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::blobs::{Blobs, Hash, KeepError, Pin};
-use super::super::{Error, Query};
+use super::super::{Error, Query, WithOutput};
 use super::writer::Health;
 use crate::task::{Digest, Priority, Spec, State, Status, Task, TaskId};
 
@@ -272,12 +272,12 @@ fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
     })
 }
 
-/// One task.
-pub fn get(db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<Option<Task>> {
+/// One task, with its output if that lies in its row.
+pub fn get(db: &Connection, tenant: &str, id: TaskId) -> rusqlite::Result<Option<WithOutput>> {
     let mut select =
-        db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE tenant = ? AND id = ?"))?;
+        db.prepare_cached(&format!("SELECT {COLUMNS}, output FROM tasks WHERE tenant = ? AND id = ?"))?;
     let mut rows = select.query((tenant, id.as_bytes()))?;
-    rows.next()?.map(task).transpose()
+    rows.next()?.map(|row| Ok((task(row)?, row.get("output")?))).transpose()
 }
 
 /// Tasks that have not ended, oldest first.
