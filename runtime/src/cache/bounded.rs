@@ -4,7 +4,6 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
-
 use parking_lot::Mutex;
 
 use super::{Cache, Figures, Hits, Kind};

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
-
 use parking_lot::Mutex;
 
 use super::Prepared;

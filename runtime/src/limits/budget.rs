@@ -230,4 +230,30 @@ mod tests {
             assert_eq!(Budget::from_name(budget.name()), Some(budget));
         }
     }
+
+    #[test]
+    fn amounts_are_shown_in_the_largest_unit_that_says_them_exactly() {
+        for (budget, amount, shown) in [
+            (Budget::WallMs, 2048, "2048 ms"),
+            (Budget::Fuel, GIB, "1073741824"),
+            (Budget::MemoryBytes, 0, "0 bytes"),
+            (Budget::MemoryBytes, KIB - 1, "1023 bytes"),
+            (Budget::MemoryBytes, KIB, "1 KiB"),
+            (Budget::MemoryBytes, KIB + 1, "1025 bytes"),
+            (Budget::MemoryBytes, MIB, "1 MiB"),
+            (Budget::MemoryBytes, MIB + KIB, "1025 KiB"),
+            (Budget::MemoryBytes, MIB + 1, "1048577 bytes"),
+            (Budget::MemoryBytes, GIB, "1 GiB"),
+            (Budget::MemoryBytes, GIB + MIB, "1025 MiB"),
+            (Budget::MemoryBytes, GIB + 1, "1073741825 bytes"),
+        ] {
+            assert_eq!(budget.display(amount), shown);
+        }
+    }
+
+    #[test]
+    fn what_the_engine_keeps_to_itself_is_not_counted() {
+        let uncounted: Vec<Budget> = Budget::ALL.into_iter().filter(|budget| !budget.is_counted()).collect();
+        assert_eq!(uncounted, [Budget::StackBytes, Budget::Handles]);
+    }
 }

@@ -280,4 +280,27 @@ mod tests {
         assert_eq!(ledger.used(Budget::HostCalls), u64::MAX);
         assert!(ledger.spend(Budget::HostCalls, 1).is_err());
     }
+
+    #[test]
+    fn what_is_held_is_given_back_and_its_peak_stays() {
+        let mut requested = Requested::default();
+        requested.ask("tensor_bytes", 100).unwrap();
+        requested.ask("memory_bytes", 1000).unwrap();
+        let ledger = Arc::new(Ledger::new(requested.effective(Mode::Dev).unwrap()));
+        ledger.spend(Budget::MemoryBytes, 40).unwrap();
+        let held = ledger.hold(Budget::TensorBytes, 60).unwrap();
+        assert_eq!((ledger.memory_held(), ledger.room_for_a_call()), (100, ROOM_FOR_A_CALL + 960));
+        assert_eq!(ledger.room_for_an_answer(), ROOM_FOR_A_CALL + 480, "it is there twice");
+        drop(held);
+        assert_eq!((ledger.used(Budget::TensorBytes), ledger.peak(Budget::TensorBytes)), (0, 60));
+        assert_eq!(ledger.memory_held(), 40);
+    }
+
+    #[test]
+    fn what_the_machine_refused_is_told_once() {
+        let ledger = ledger(1);
+        assert_eq!(ledger.take_refused_by_machine(), None);
+        ledger.refused_by_machine(7);
+        assert_eq!([ledger.take_refused_by_machine(), ledger.take_refused_by_machine()], [Some(7), None]);
+    }
 }

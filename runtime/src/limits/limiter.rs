@@ -182,4 +182,15 @@ mod tests {
         let error = limiter.memory_growing(0, PAGE, None).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(Refusal::Machine { .. })));
     }
+
+    #[test]
+    fn growing_by_nothing_says_nothing_about_a_refusal() {
+        let (mut limiter, _) = limiter(1, &MachineMemory::default(), false);
+        assert!(!limiter.memory_growing(0, 2 * PAGE, None).unwrap());
+        let refusal = limiter.refusal();
+        assert!(limiter.memory_growing(PAGE, PAGE, None).unwrap());
+        assert!(refusal.is_some() && limiter.refusal() == refusal);
+        assert!(limiter.memory_growing(0, PAGE, None).unwrap());
+        assert_eq!(limiter.refusal(), None);
+    }
 }

@@ -42,7 +42,7 @@ impl Drop for Taken {
         if looks.load(Ordering::Acquire) == self.looks {
             let _ = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| match left {
                 ENOUGH => None,
-                left => Some(left.saturating_add(self.bytes).min(ENOUGH - 1)),
+                left => Some(left.saturating_add(self.bytes)),
             });
         }
     }

@@ -110,6 +110,7 @@ mod tests {
         assert_eq!((modes.mode(), modes.current().thresholds.instances), (Mode::Dev, 50));
         assert_eq!(modes.clone().switch(Mode::Prod), Ok(Mode::Dev));
         assert_eq!((modes.mode(), modes.configured()), (Mode::Prod, Mode::Dev));
+        assert_eq!(Modes::from(Mode::Test).configured(), Mode::Test);
         assert_eq!((modes.places(3), modes.places(usize::MAX)), (3, 200));
         assert_eq!(modes.current().limits, Mode::Prod.into());
         assert_eq!(modes.most_instances(), 200);
@@ -122,6 +123,8 @@ mod tests {
         let modes = Modes::new(each, Mode::Test);
         assert_eq!(modes.switch(Mode::Prod), Err("no".to_owned()));
         assert_eq!(modes.mode(), Mode::Test);
+        let modes = Modes::new(modes.0.each.clone(), Mode::Prod);
+        assert_eq!(modes.switch(Mode::Prod), Ok(Mode::Prod), "what is in force already changes nothing");
     }
 
     #[test]

@@ -162,3 +162,33 @@ impl Limits {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_no_budget_is_told_with_those_there_are_and_the_nearest() {
+        let told = |name: &str| Requested::default().ask(name, 1).unwrap_err().to_string();
+        let all = Budget::ALL.map(Budget::name).join(", ");
+        assert!(
+            told("feul").contains(&all) && told("feul").contains("did you mean fuel?"),
+            "{}",
+            told("feul")
+        );
+        for name in ["x", "nothing_like_it", "fuelfuel"] {
+            assert!(!told(name).contains("did you mean"), "{}", told(name));
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_told_from_what_was_given() {
+        let mut requested = Requested::default();
+        requested.ask("fuel", 5).unwrap();
+        let limits = requested.effective(Mode::Prod).unwrap();
+        let default = Budget::WallMs.bounds(Mode::Prod).default;
+        assert_eq!((limits.asked(Budget::Fuel), limits.get(Budget::Fuel)), (Some(5), 5));
+        assert_eq!((limits.asked(Budget::WallMs), limits.get(Budget::WallMs)), (None, default));
+        assert_eq!(limits.mode(), Mode::Prod);
+    }
+}

@@ -15,7 +15,6 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use lru::LruCache;
-
 use parking_lot::Mutex;
 
 use super::caller::Caller;

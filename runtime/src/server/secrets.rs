@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lru::LruCache;
-
 use parking_lot::Mutex;
 
 /// Secrets of one kind, each with what it stands for.

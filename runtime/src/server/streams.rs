@@ -13,7 +13,6 @@ use axum::body::Body;
 use axum::http::{Response, Version};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-
 use parking_lot::Mutex;
 
 /// A connection without a stream is closed after this time.

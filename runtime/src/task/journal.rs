@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-
 use parking_lot::Mutex;
 
 /// Where a running task's progress, log and checkpoints go.

@@ -314,3 +314,6 @@ impl State {
         self.history.push(Happened { at: now, event, attempt: self.attempts, detail });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-
 use parking_lot::Mutex;
 
 use super::{Error, Idempotency, Inserted, Query, Summary, TaskStore, WithOutput};

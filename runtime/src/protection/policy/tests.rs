@@ -457,3 +457,16 @@ fn a_disk_that_is_elevated_for_months_is_not_looked_at_four_times_a_second() {
     let sample = with(LATE, |sample| put(sample, Resource::Ram, 75.0));
     assert!(decide(&Mode::Dev.into(), &State::default(), &sample).0.is_pressed());
 }
+
+#[test]
+fn of_two_that_are_equally_pressed_the_machine_is_blamed() {
+    let rules = Rules::from(Mode::Dev);
+    let both = with(LATE, |sample| {
+        put(sample, Resource::Ram, 99.0);
+        sample.process = Ok(Process { rss_bytes: 99_000_000_000, ..Process::default() });
+    });
+    let (state, decisions) = decide(&rules, &State::default(), &both);
+    assert_eq!((state.level(Resource::Ram), state.level(Resource::ProcessRam)), (Critical, Critical));
+    let growth = decisions.iter().find(|decision| matches!(decision.action, Action::RefuseGrowth));
+    assert_eq!(growth.map(|decision| decision.resource), Some(Resource::Ram));
+}
