@@ -223,7 +223,8 @@ fn a_dry_run_explains() {
     let denied = ["task", "submit", &file("hostile/import-capability"), "--dry-run", "--grants", "{}"];
     let output = run(&server, &denied);
     ends(&output, 3, "");
-    assert!(stdout(&output).contains("refused: capability_denied"), "{}", stdout(&output));
+    let said = stdout(&output);
+    assert!(said.contains("refused: capability_denied: ") && said.contains("add \"grants\""), "{said}");
 }
 
 #[test]

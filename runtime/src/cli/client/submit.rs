@@ -278,8 +278,8 @@ fn explain(connection: &Connection, body: &[u8], json: bool) -> Result<Exit, Fai
             true => "none".to_owned(),
             false => shown(&words.join(", ")),
         };
-        let reason = admission.detail.or(admission.reason);
-        let reason = reason.map_or(String::new(), |reason| format!(": {}", shown(&reason)));
+        let reason = [admission.reason, admission.detail].into_iter().flatten();
+        let reason: String = reason.map(|reason| format!(": {}", shown(&reason))).collect();
         let text = format!(
             "component  {}\nneeds      {}\nmissing    {}\nit would be {}{reason}\n",
             shown(&component),
