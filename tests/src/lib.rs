@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod disk;
 pub mod exposition;
 pub mod languages;
+pub mod lines;
 pub mod power_cut;
 pub mod random;
 pub mod server;

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use omnimind::backend::embedding::{
-    Embedded, EmbeddingBackend, Encoded, Error, GoOn, Hashing, Local, Ollama, Server, Vector,
+    Embedded, EmbeddingBackend, Encoded, Error, GoOn, Hashing, Local, Ollama, Vector,
 };
+use omnimind::backend::ollama::Server;
 use omnimind::backend::work::Inline;
 use omnimind_tests::web::{Reply, Web, ollama};
 use omnimind_tests::{block_on, checkout, checkpoint};
@@ -89,7 +90,8 @@ fn a_local_model_keeps_its_promises() {
 
 /// The Ollama at a URL with the model `m`.
 async fn found(url: &str) -> Result<Ollama, Error> {
-    Ollama::find(&Server::new(url, Handle::current())?, &["m"]).await
+    let server = Server::new(url, Handle::current()).map_err(Error::from)?;
+    Ollama::find(&server, &["m"]).await
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod http_gone;
 mod http_hostile;
 mod http_lists;
 mod http_wire;
+mod inference_backends;
 mod interruptions;
 mod io_failures;
 mod isolation;

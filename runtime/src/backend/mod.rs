@@ -5,6 +5,8 @@
 
 pub mod embedding;
 mod gemm;
+pub mod inference;
+pub mod ollama;
 pub mod tensor;
 pub mod work;
 

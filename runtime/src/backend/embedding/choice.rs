@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Error, Ollama, Server};
+use super::{Error, Ollama};
+use crate::backend::ollama::Server;
 use crate::config::EmbeddingProvider as Provider;
 
 /// The model that is configured where nobody says another.

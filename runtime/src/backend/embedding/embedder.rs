@@ -9,9 +9,8 @@ use tokio::sync::OnceCell;
 
 use super::batcher::{Batcher, Coming, Outcome};
 use super::cache;
-use super::{
-    Choice, EmbeddingBackend, Encoded, Error, Hashing, Local, Model, Server, Settings, Vector, Vectors,
-};
+use super::{Choice, EmbeddingBackend, Encoded, Error, Hashing, Local, Model, Settings, Vector, Vectors};
+use crate::backend::ollama::Server;
 use crate::backend::work::{ComputeSlots, Inline, Share, Workers};
 use crate::limits::{Budget, Ledger};
 
@@ -82,7 +81,7 @@ impl Embedder {
     /// What `settings` say; `io` is where requests to Ollama are made, if there is such a place.
     pub fn new(settings: Settings, io: Option<Handle>) -> Embedder {
         let server = match io {
-            Some(io) => Server::new(&settings.base_url, io),
+            Some(io) => Server::new(&settings.base_url, io).map_err(Error::from),
             None => Err(Error::Unavailable("there is no network here".to_owned())),
         };
         let vectors = Arc::new(cache::vectors(settings.cache_size, settings.cache_ttl));

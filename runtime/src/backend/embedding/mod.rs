@@ -25,7 +25,7 @@ pub use choice::{Choice, Settings, folder_of};
 pub use embedder::{Caller, Embedder, Ready, Status};
 pub use hashing::Hashing;
 pub use local::Local;
-pub use ollama::{Ollama, Server};
+pub use ollama::Ollama;
 
 use super::work::{ComputeSlots, Stopped};
 use crate::limits::Exhausted;
