@@ -119,30 +119,27 @@ fn an_answer_has_an_end_in_bytes() {
     assert!(text.len() < 2 << 20 && begun.elapsed() < Duration::from_secs(20), "{}", text.len());
 }
 
+/// A server that nobody should ask, and whether somebody has.
+fn trap() -> (Lines, Arc<AtomicBool>) {
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = asked.clone();
+    let server = Lines::serve(move |_| {
+        seen.store(true, Ordering::Relaxed);
+        vec![Act::ok(), said("taken"), done()]
+    });
+    (server, asked)
+}
+
 #[test]
 fn a_request_goes_where_it_was_told_to_and_nowhere_else() {
-    let hit = Arc::new(AtomicBool::new(false));
-    let elsewhere = {
-        let hit = hit.clone();
-        Lines::serve(move |_| {
-            hit.store(true, Ordering::Relaxed);
-            vec![Act::ok(), said("taken"), done()]
-        })
-    };
+    let (elsewhere, hit) = trap();
     for status in [301, 302, 303, 307, 308] {
         let head = Act::Head(format!("{status} location: {}/api/generate", elsewhere.url()));
         let (_, ended) = of(vec![head]);
         assert!(matches!(ended, Err(Error::Unavailable(_))), "{status}: {ended:?}");
     }
-    let asked = Arc::new(AtomicBool::new(false));
-    let cloud = {
-        let asked = asked.clone();
-        Lines::serve(move |_| {
-            asked.store(true, Ordering::Relaxed);
-            vec![Act::ok(), said("sent"), done()]
-        })
-    };
-    for model in ["big:cloud", "big:120b-cloud"] {
+    let (cloud, asked) = trap();
+    for model in ["big:cloud", "big:120b-cloud", "bigcloud"] {
         let (_, ended) = answer(cloud.url(), &request(model));
         assert!(
             matches!(&ended, Err(Error::Unavailable(why)) if why.contains("another machine")),

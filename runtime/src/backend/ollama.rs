@@ -115,7 +115,7 @@ struct Refusal {
 
 /// Whether a model of that name is computed on somebody else's machine.
 pub fn is_remote(name: &str) -> bool {
-    name.ends_with(":cloud") || name.ends_with("-cloud")
+    name.ends_with("cloud")
 }
 
 impl Server {
