@@ -66,15 +66,11 @@ pub(super) async fn product<T: Factor>(
     right: Tensor,
     block: usize,
 ) -> Result<BytesMut, Error> {
-    let internal = |Invalid(why)| Error::Internal(why);
-    let (matrices, rows, inner) = left.shape.matrices().map_err(internal)?;
-    let (_, _, columns) = right.shape.matrices().map_err(internal)?;
-    let (tall, wide, deep) = sizes((rows, inner, columns), T::Blocks::ELEMENTS, block);
+    let kernel = Product::<T::Blocks>::new(left, right, block)?;
+    let Product { matrices, rows, inner, columns, tall, .. } = kernel;
     let at_once = rows_of_a_band((matrices, rows, inner, columns), tall);
     // Each matrix costs something, however small it is.
     let bands = Bands { cost: bands.cost.max(matrices as u64 * CALL), ..bands };
-    let kernel =
-        Product::<T::Blocks> { left, right, rows, inner, columns, tall, wide, deep, blocks: PhantomData };
     bands.make(matrices * rows, at_once, kernel).await
 }
 
@@ -103,6 +99,7 @@ fn sizes(
 struct Product<B> {
     left: Tensor,
     right: Tensor,
+    matrices: usize,
     rows: usize,
     inner: usize,
     columns: usize,
@@ -111,6 +108,16 @@ struct Product<B> {
     wide: usize,
     deep: usize,
     blocks: PhantomData<fn() -> B>,
+}
+
+impl<B: Blocks> Product<B> {
+    fn new(left: Tensor, right: Tensor, block: usize) -> Result<Product<B>, Error> {
+        let internal = |Invalid(why)| Error::Internal(why);
+        let (matrices, rows, inner) = left.shape.matrices().map_err(internal)?;
+        let (_, _, columns) = right.shape.matrices().map_err(internal)?;
+        let (tall, wide, deep) = sizes((rows, inner, columns), B::ELEMENTS, block);
+        Ok(Product { left, right, matrices, rows, inner, columns, tall, wide, deep, blocks: PhantomData })
+    }
 }
 
 /// The factors of one matrix of the result, and which block of them.
@@ -302,6 +309,33 @@ fn widen<T: Element>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::tensor::ElementType;
+    use crate::backend::tensor::cpu::Cpu;
+    use crate::backend::tensor::tests::Bench;
+
+    /// Processors take up to a hundred times as long for subnormal numbers. How many steps a piece has depends on how
+    /// fast they were, so it is steps that are counted.
+    #[test]
+    fn what_may_be_subnormal_is_multiplied_in_shorter_steps() {
+        let bench = Bench::new(Cpu::default());
+        let (rows, inner, columns) = (300_u32, 300_u32, 4100_u32);
+        let steps = |by: f64| {
+            let of = |rows: u32, columns: u32, number: f64| {
+                let numbers = vec![number; (rows * columns) as usize];
+                bench.tensor(&[rows, columns], ElementType::Float64, &numbers)
+            };
+            let (left, right) = (of(rows, inner, by), of(inner, columns, 1.0));
+            let kernel = Product::<Direct<f64>>::new(left, right, usize::MAX).unwrap();
+            let mut out = vec![0_u8; (rows * columns) as usize * size_of::<f64>()];
+            let (band, mut at, mut steps) = (0..rows as usize, At::default(), 1);
+            while kernel.step(&band, &mut out, &mut at, &mut ()) {
+                steps += 1;
+            }
+            steps
+        };
+        let (usual, tiny) = (steps(1.0), steps(2_f64.powi(-520)));
+        assert!(tiny > 5 * usual, "{tiny} steps, {usual} of usual numbers");
+    }
 
     #[test]
     fn there_are_not_many_bands_however_narrow_a_result_is() {
