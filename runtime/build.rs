@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Those that `cli/client/attest/pairs.rs` names.
-const GUESTS: [&str; 24] = [
+const GUESTS: [&str; 25] = [
     "bulk-fill",
     "checkpoint",
     "echo",
@@ -16,6 +16,7 @@ const GUESTS: [&str; 24] = [
     "handles",
     "host-calls",
     "instance-count",
+    "llm-tokens",
     "log",
     "log-unchecked",
     "memories",
@@ -46,10 +47,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // On one line, so that errors name the right lines of the guest.
     let included = |name: &str| read(format!("{name}.inc")).map(|text| text.replace('\n', " "));
-    let (skeleton, types) = (included("skeleton")?, included("types")?);
+    let mut includes = Vec::new();
+    for name in ["skeleton", "types", "inference"] {
+        includes.push((format!(";; include {name}"), included(name)?));
+    }
     for name in GUESTS {
         let text = read(format!("{name}.wat"))?;
-        let text = text.replace(";; include skeleton", &skeleton).replace(";; include types", &types);
+        let text = includes.iter().fold(text, |text, (line, with)| text.replace(line, with));
         // A name of its own makes a digest of its own: what attest removes is never what somebody uploaded.
         let named = text.replacen("(component", &format!("(component $attest-{name}"), 1);
         let wasm = wat::parse_str(&named).map_err(|error| format!("{name}.wat: {error}"))?;

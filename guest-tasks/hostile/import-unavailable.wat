@@ -1,11 +1,11 @@
-;; Attacks: grants: imports `omnimind:runtime/inference@0.1.0`.
+;; Attacks: grants: imports `omnimind:runtime/vector-memory@0.1.0`.
 ;; Input: -
 ;; When the host says no: it never runs.
 ;; Must happen: not granted, `403 capability_denied` with the JSON to add; granted, `503 capability_unavailable`
 ;;   for as long as the runtime has no such thing.
 (component
-  (import "omnimind:runtime/inference@0.1.0" (instance
-    (export "models" (func (result (list string))))))
+  (import "omnimind:runtime/vector-memory@0.1.0" (instance
+    (export "collections" (func (result (list string))))))
   ;; include skeleton
   (core module $attack
     (import "skeleton" "answer" (func $answer (param i32 i32 i32) (result i32)))

@@ -6,17 +6,23 @@ from wit_world.imports import task_context
 
 from interpreter.calls import Error, call, text
 from interpreter.capabilities import Tensor, embed, embed_tensor, embedding_model
+from interpreter.inference import TokenStream, chat, chat_stream, generate, models
 
 __all__ = [
     "Error",
     "Tensor",
+    "TokenStream",
     "cancelled",
+    "chat",
+    "chat_stream",
     "describe",
     "embed",
     "embed_tensor",
     "embedding_model",
+    "generate",
     "input",
     "load_checkpoint",
+    "models",
     "remaining",
     "report_progress",
     "save_checkpoint",

@@ -12,11 +12,11 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub use reload::{Read, Reload};
 
 use crate::backend::Backends;
-use crate::backend::embedding::Embedder;
 use crate::cache::{Answers, Cache};
 use crate::components::Components;
 use crate::config::Config;
@@ -60,7 +60,7 @@ pub struct Serving {
     runtime: Runtime,
     app: Arc<App>,
     store: Arc<SqliteStore>,
-    embedder: Arc<Embedder>,
+    backends: Backends,
     listener: tokio::net::TcpListener,
     ending: watch::Sender<bool>,
     stop: Stop,
@@ -106,15 +106,15 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let settings =
         Settings { instances, artefacts: data_dir.join("artefacts"), worker: "/proc/self/exe".into() };
     let engines = Arc::new(Engines::new(settings)?);
-    let backends = Backends::new(&config, runtime.handle().clone());
-    let embedder = backends.embedding.clone();
-    let executor = Executor::new(engines.clone(), handle).with(backends);
+    let metrics = Metrics::new()?;
+    let backends = Backends::new(&config, runtime.handle().clone(), Some(metrics.inference()));
+    let executor = Executor::new(engines.clone(), handle).with(backends.clone());
     let (levers, linked) = (executor.levers(), executor.cache());
     let interpreters = config.interpreters.clone();
     let components = Components::load(store.clone(), engines.clone(), executor, modes.clone(), interpreters);
     let components = Arc::new(runtime.block_on(components)?);
 
-    let (bus, metrics) = (Bus::default(), Metrics::new()?);
+    let bus = Bus::default();
     let most_places = config.performance.max_concurrent_tasks.unwrap_or(usize::MAX);
     let places = modes.places(most_places);
     let settings =
@@ -125,8 +125,13 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let expire = config.cache.enabled.then_some(config.cache.expire);
     let task_list = Arc::new(Answers::new("task_list", expire, bus.changes().clone()));
     // What is linked is loaded.
-    let caches: Arc<[Arc<dyn Cache>]> =
-        Arc::new([task_list.clone(), embedder.cache(), linked, engines.clone()]);
+    let caches: Arc<[Arc<dyn Cache>]> = Arc::new([
+        task_list.clone(),
+        backends.embedding.cache(),
+        backends.inference.cache(),
+        linked,
+        engines.clone(),
+    ]);
     let levers = Levers {
         scheduler: scheduler.clone(),
         executor: levers,
@@ -149,7 +154,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
     let user = auth.user().to_owned();
     let (ending, ended) = watch::channel(false);
     let attestation = Arc::new(Attestation::open(&data_dir, modes.clone()));
-    let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), attestation, embedder.clone());
+    let health = Health::new(store.clone(), scheduler.clone(), guard.clone(), attestation, &backends);
     let health = Arc::new(runtime.block_on(health));
     let (rate, active) =
         (RateLimit::new(config.rate_limiting.clone()), Active::new(config.server.limit_concurrency));
@@ -167,6 +172,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         metrics,
         guard,
         health,
+        inference: backends.inference.clone(),
         bodies: Bodies::default(),
         compressors: Compressors::default(),
         task_list,
@@ -187,7 +193,7 @@ pub fn start(config: Config) -> anyhow::Result<Serving> {
         runtime,
         app,
         store,
-        embedder,
+        backends,
         listener,
         ending,
         stop,
@@ -230,20 +236,22 @@ impl Serving {
     /// Serves until a SIGTERM or Ctrl-C, then lets what runs finish; a second one ends that at once. What can
     /// change meanwhile does at a SIGHUP, as `reload` says, or, on a terminal, that ends it too.
     pub fn run(self, reload: Reload) {
-        let Serving { runtime, app, store, embedder, listener, ending, mut stop, hangup, _guests, .. } = self;
+        let Serving { runtime, app, store, backends, listener, ending, mut stop, hangup, _guests, .. } = self;
+        let Backends { embedding, inference, .. } = backends;
         let drain = app.config.server.drain;
         let asked = runtime.block_on(async {
-            let watching = {
-                let health = app.health.clone();
-                tokio::spawn(async move { health.watch().await })
-            };
-            let embedding = tokio::spawn(async move { embedder.watch().await });
-            let guarding = tokio::spawn(app.guard.clone().watch());
-            let reloading = hangup.map(|hangup| tokio::spawn(reload.watch(hangup, app.tls.clone())));
-            let certificate = app.tls.clone().map(|tls| tokio::spawn(tls.watch(CERTIFICATE_INTERVAL)));
-            let telling = tokio::spawn(server::tell(app.clone()));
-            let sharing = tokio::spawn(share_out(app.clone()));
-            let retention = tokio::spawn(retain(store.clone(), app.bus.changes().clone(), &app.config));
+            // What goes on beside serving, and ends with it.
+            let mut beside = JoinSet::new();
+            let health = app.health.clone();
+            beside.spawn(async move { health.watch().await });
+            beside.spawn(async move { embedding.watch().await });
+            beside.spawn(async move { inference.watch().await });
+            beside.spawn(app.guard.clone().watch());
+            hangup.map(|hangup| beside.spawn(reload.watch(hangup, app.tls.clone())));
+            app.tls.clone().map(|tls| beside.spawn(tls.watch(CERTIFICATE_INTERVAL)));
+            beside.spawn(server::tell(app.clone()));
+            beside.spawn(share_out(app.clone()));
+            beside.spawn(retain(store.clone(), app.bus.changes().clone(), &app.config));
             let serving = tokio::spawn(server::serve(app.clone(), listener, drain));
             stop.asked().await;
             let asked = Instant::now();
@@ -257,15 +265,6 @@ impl Serving {
                 () = in_order => {}
                 () = stop.asked() => app.scheduler.shut_down(Duration::ZERO).await,
             }
-            for task in reloading.into_iter().chain(certificate) {
-                task.abort();
-            }
-            watching.abort();
-            embedding.abort();
-            guarding.abort();
-            telling.abort();
-            sharing.abort();
-            retention.abort();
             asked
         });
         store.close();

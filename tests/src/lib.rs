@@ -6,6 +6,7 @@ pub mod disk;
 pub mod exposition;
 pub mod languages;
 pub mod lines;
+pub mod ollama;
 pub mod power_cut;
 pub mod random;
 pub mod server;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::server::eventually;
+
 /// What it does next.
 #[derive(Clone, Debug)]
 pub enum Act {
@@ -54,7 +56,15 @@ pub struct Lines {
 
 impl Lines {
     pub fn serve(script: impl Fn(Asked) -> Vec<Act> + Send + Sync + 'static) -> Lines {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Lines::on(TcpListener::bind("127.0.0.1:0").expect("a port"), script)
+    }
+
+    /// The same where another one was: at its URL.
+    pub fn serve_again(url: &str, script: impl Fn(Asked) -> Vec<Act> + Send + Sync + 'static) -> Lines {
+        Lines::on(eventually(|| TcpListener::bind(address(url)).ok()), script)
+    }
+
+    fn on(listener: TcpListener, script: impl Fn(Asked) -> Vec<Act> + Send + Sync + 'static) -> Lines {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (left, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (gone, over, script, count) =
@@ -80,12 +90,23 @@ impl Lines {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// Ends it; returns when nobody listens there any more.
+    pub fn end(self) {
+        let url = self.url.clone();
+        drop(self);
+        eventually(|| TcpStream::connect(address(&url)).is_err().then_some(()));
+    }
+}
+
+fn address(url: &str) -> &str {
+    url.trim_start_matches("http://")
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
+        let _ = TcpStream::connect(address(&self.url));
     }
 }
 

@@ -21,8 +21,8 @@ fn in_prod_nothing_is_granted_that_was_not_asked_for() {
     assert_eq!(granted["result"], 1, "{granted}");
     // The next obstacle of another one is that there is no such thing.
     let unavailable = server.push("hostile/import-unavailable");
-    let reply =
-        server.post("/api/tasks/", &json!({"component": unavailable, "grants": {"inference": ["m"]}}));
+    let memory = || json!({"vector_memory": {"collections": ["notes"], "write": false}});
+    let reply = server.post("/api/tasks/", &json!({"component": unavailable, "grants": memory()}));
     reply.problem(503, "capability_unavailable");
     assert!(!reply.headers.contains_key("retry-after"), "waiting does not help: {reply:?}");
     for other in [json!({}), json!({"tensor": false}), json!({"embedding": true, "inference": ["m"]})] {
@@ -46,7 +46,7 @@ fn in_prod_nothing_is_granted_that_was_not_asked_for() {
     let said = dry(json!({"tensor": true}));
     assert_eq!(said["capabilities"], json!({"needed": ["tensor"], "granted": ["tensor"], "missing": []}));
     assert_eq!(said["admission"]["state"], "admitted", "{said}");
-    let task = json!({"component": unavailable, "grants": {"inference": ["m"]}});
+    let task = json!({"component": unavailable, "grants": memory()});
     let said = server.post("/api/tasks/?dry_run=true", &task).json();
     assert_eq!(said["admission"]["reason"], "capability_unavailable");
     assert_eq!(server.get("/api/tasks/").json()["tasks"].as_array().map(Vec::len), Some(1), "one was stored");

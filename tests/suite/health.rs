@@ -10,8 +10,8 @@ use omnimind_tests::server::{Reply, Server, eventually};
 use omnimind_tests::wire::{head, shared};
 use serde_json::{Value, json};
 
-const CHECKS: [&str; 8] =
-    ["cpu", "embedding", "engine", "filesystem", "limits", "memory", "queue", "task_store"];
+const CHECKS: [&str; 9] =
+    ["cpu", "embedding", "engine", "filesystem", "inference", "limits", "memory", "queue", "task_store"];
 
 #[test]
 fn the_summary_says_what_is_ill_and_since_when() {

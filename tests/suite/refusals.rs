@@ -79,7 +79,7 @@ fn unknown_imports_are_named() {
 fn a_capability_that_is_not_there_is_told_from_a_typing_error() {
     let refusal = Run::hostile("import-unavailable").refusal();
     assert_eq!(refusal.code, Code::CapabilityUnavailable, "{refusal}");
-    assert!(refusal.message.contains("inference"), "{refusal}");
+    assert!(refusal.message.contains("vector_memory"), "{refusal}");
 }
 
 #[test]

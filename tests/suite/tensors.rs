@@ -268,7 +268,7 @@ fn products_are_split_as_the_configuration_says() {
         let config = load(&sources).expect("a configuration").config;
         let workers = Counting::default();
         block_on(async {
-            let backend = Backends::new(&config, tokio::runtime::Handle::current()).tensor;
+            let backend = Backends::new(&config, tokio::runtime::Handle::current(), None).tensor;
             let shape = Shape::new(vec![256, 256]).expect("a shape");
             let output = || Output {
                 shape: shape.clone(),

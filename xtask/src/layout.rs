@@ -57,6 +57,11 @@ impl Layout {
         self.target.join("models")
     }
 
+    /// Where the Ollama is that tests run beside, and its model.
+    pub fn ollama(&self) -> PathBuf {
+        self.target.join("ollama")
+    }
+
     /// The guest workspace's own target directory, so that nothing lands in the checkout.
     pub fn guest_build(&self) -> PathBuf {
         self.target.join("guest-build")

@@ -11,6 +11,7 @@ mod guests;
 mod languages;
 mod layout;
 mod model;
+mod ollama;
 mod peers;
 mod pypi;
 mod report;

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::layout::Layout;
-use crate::{cargo, guests, model, report};
+use crate::{cargo, guests, model, ollama, report};
 
 /// In the name of a test that `--fast` leaves out.
 pub const SLOW: &str = "slow_";
@@ -28,7 +28,7 @@ pub struct Args {
     /// Each test in a process of its own, timed; failing ones are tried again to tell the flaky from the failed
     #[arg(long)]
     pub report: bool,
-    /// Fails where a language's toolchain or the embedding model is not there, instead of leaving out what needs it
+    /// Fails where a language's toolchain, a model or Ollama is not there, instead of leaving out what needs it
     #[arg(long, conflicts_with = "report")]
     pub require_toolchains: bool,
     /// Parts of test names, and whatever else a test binary takes
@@ -52,9 +52,12 @@ impl Args {
 /// Runs the subcommand.
 pub fn run(layout: &Layout, args: &Args) -> Result<()> {
     let missing = guests::run(layout, &guests::Args::default()).context("building the guests")?;
-    let model = model::provide(layout);
+    let provided = [
+        ("vectors beside those of sentence-transformers", model::provide(layout)),
+        ("answers of a real Ollama", ollama::provide(layout)),
+    ];
     if args.report {
-        not_run(&missing, &model);
+        not_run(&missing, &provided);
         return report::run(layout, args);
     }
     let mut tally = Tally::default();
@@ -71,17 +74,19 @@ pub fn run(layout: &Layout, args: &Args) -> Result<()> {
             return ended;
         }
     }
-    not_run(&missing, &model);
+    not_run(&missing, &provided);
     println!("{tally}");
     Ok(())
 }
 
-fn not_run(missing: &BTreeMap<String, String>, model: &Result<()>) {
+fn not_run(missing: &BTreeMap<String, String>, provided: &[(&str, Result<()>)]) {
     for (language, why) in missing {
         println!("NOT RUN: tests of guests written in {language}: {why}");
     }
-    if let Err(why) = model {
-        println!("NOT RUN: vectors beside those of sentence-transformers: {why:#}");
+    for (what, provided) in provided {
+        if let Err(why) = provided {
+            println!("NOT RUN: {what}: {why:#}");
+        }
     }
 }
 

@@ -21,6 +21,21 @@ export function text(value) {
   return value.toWellFormed();
 }
 
+export function listOf(texts) {
+  if (typeof texts === 'string') {
+    // It would be taken apart into letters.
+    throw new TypeError('expected an array of texts: [text]');
+  }
+  return Array.from(texts, text);
+}
+
+export function whole(value, below = 2 ** 53) {
+  if (!Number.isSafeInteger(value) || value < 0 || value >= below) {
+    throw new RangeError(`expected a whole number from 0 to ${below - 1}, got ${value}`);
+  }
+  return value;
+}
+
 export function call(f) {
   try {
     return f();

@@ -2,7 +2,7 @@
 
 import * as embedding from 'omnimind:runtime/embedding@0.1.0';
 import { Tensor as HostTensor } from 'omnimind:runtime/tensor@0.1.0';
-import { call, text } from './calls.js';
+import { call, listOf, whole } from './calls.js';
 
 /** Numbers of one read: 4 MiB. */
 const PIECE = 1 << 20;
@@ -108,14 +108,6 @@ export function embeddingModel() {
   return { ...call(() => embedding.describe()) };
 }
 
-function listOf(texts) {
-  if (typeof texts === 'string') {
-    // It would be taken apart into letters.
-    throw new TypeError('expected an array of texts: [text]');
-  }
-  return Array.from(texts, text);
-}
-
 function isRow(value) {
   return Array.isArray(value) || ArrayBuffer.isView(value);
 }
@@ -127,13 +119,6 @@ function rows(list, size) {
 function tensor(value) {
   if (!(value instanceof Tensor)) {
     throw new TypeError('expected a Tensor');
-  }
-  return value;
-}
-
-function whole(value) {
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw new RangeError(`expected a whole number, got ${value}`);
   }
   return value;
 }

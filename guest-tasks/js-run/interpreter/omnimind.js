@@ -5,6 +5,7 @@ import { call, text } from './calls.js';
 
 export { HostError } from './calls.js';
 export { Tensor, embed, embeddingModel, embedTensor } from './capabilities.js';
+export { TokenStream, chat, chatStream, generate, models } from './inference.js';
 
 /** Who this task is: { taskId, attempt, planId, step, metadata }. */
 export function describe() {

@@ -1,5 +1,7 @@
 """Calls of the host, with arguments that it takes and refusals as exceptions."""
 
+from collections.abc import Iterable
+
 from componentize_py_types import Err
 
 
@@ -17,6 +19,19 @@ def text(value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, got {type(value).__name__}")
     value.encode()
+    return value
+
+
+def list_of(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        # It would be taken apart into letters.
+        raise TypeError("expected a list of texts: [text]")
+    return [text(each) for each in texts]
+
+
+def whole(value: int, bits: int) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << bits:
+        raise ValueError(f"expected a whole number from 0 to 2**{bits} - 1, got {value!r}")
     return value
 
 

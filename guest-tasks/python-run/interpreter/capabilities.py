@@ -7,7 +7,7 @@ from math import prod
 from wit_world.imports import embedding
 from wit_world.imports import tensor as host
 
-from .calls import call, text
+from .calls import call, list_of, whole
 
 #: Numbers of one read: 4 MiB.
 PIECE = 1 << 20
@@ -108,18 +108,5 @@ def tensor(value: Tensor):
     return value._host
 
 
-def list_of(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        # It would be taken apart into letters.
-        raise TypeError("expected a list of texts: [text]")
-    return [text(each) for each in texts]
-
-
 def sizes(shape: Sequence[int]) -> list[int]:
     return [whole(size, 32) for size in shape]
-
-
-def whole(value: int, bits: int) -> int:
-    if not isinstance(value, int) or not 0 <= value < 1 << bits:
-        raise ValueError(f"expected a whole number from 0 to 2**{bits} - 1, got {value!r}")
-    return value

@@ -2,7 +2,8 @@
 //!
 //! A task is a function from bytes to bytes. This crate exports that function the way the runtime expects
 //! it (world `task` of `wit/`) and gives it what the runtime offers a running task: progress, checkpoints,
-//! budgets, cancellation ([`context`]), tensors ([`tensor`]), and vectors of texts ([`embedding`]). A whole guest is one file:
+//! budgets, cancellation ([`context`]), tensors ([`tensor`]), vectors of texts ([`embedding`]), and texts that language
+//! models write ([`inference`]). A whole guest is one file:
 //!
 //! ```
 //! fn shout(input: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -48,6 +49,7 @@ pub mod bindings {
 pub mod context;
 pub mod embedding;
 mod error;
+pub mod inference;
 #[cfg(feature = "json")]
 pub mod json;
 #[doc(hidden)]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::config::Config;
+use crate::metrics;
 
 /// What there is of each capability.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Backends {
     pub tensor: Arc<dyn tensor::TensorBackend>,
     /// Vectors of texts.
     pub embedding: Arc<embedding::Embedder>,
+    /// Language models.
+    pub inference: Arc<inference::Inference>,
 }
 
 impl Default for Backends {
@@ -31,13 +34,15 @@ impl Default for Backends {
         Backends {
             tensor: Arc::new(tensor::Cpu::default()),
             embedding: Arc::new(embedding::Embedder::new(embedding::Settings::default(), None)),
+            inference: Arc::new(inference::Inference::none("there is no network here")),
         }
     }
 }
 
 impl Backends {
-    /// As they are configured. Requests to other services are made on `io`.
-    pub fn new(config: &Config, io: Handle) -> Backends {
+    /// As they are configured. Requests to other services are made on `io`; what they answer is counted, if somebody
+    /// wants that.
+    pub fn new(config: &Config, io: Handle, counted: Option<Arc<metrics::Inference>>) -> Backends {
         let Config { embedding, batch_limits, cache, data_dir, model, .. } = config;
         let folder = embedding.path.clone();
         let settings = embedding::Settings {
@@ -56,7 +61,37 @@ impl Backends {
             tensor: Arc::new(
                 batch_limits.matrix_operations.map_or_else(tensor::Cpu::default, tensor::Cpu::new),
             ),
-            embedding: Arc::new(embedding::Embedder::new(settings, Some(io))),
+            embedding: Arc::new(embedding::Embedder::new(settings, Some(io.clone()))),
+            inference: Arc::new(match counted {
+                Some(counted) => inference(config, io).counted(counted),
+                None => inference(config, io),
+            }),
         }
+    }
+}
+
+fn inference(config: &Config, io: Handle) -> inference::Inference {
+    let Config { model, batch_limits, cache, .. } = config;
+    if !model.is_on {
+        return inference::Inference::none("there are no language models here: model.provider is none");
+    }
+    let defaults = inference::Settings::default();
+    let in_all = batch_limits.llm_inference.unwrap_or(defaults.most.in_all);
+    let settings = inference::Settings {
+        model: model.name.clone(),
+        fallback: model.fallback.clone(),
+        temperature: model.temperature,
+        max_tokens: model.max_tokens,
+        context: model.context_window,
+        most: inference::Most { in_all, of_model: defaults.most.of_model.min(in_all) },
+        kept: if cache.enabled { model.cache_size } else { 0 },
+        log_texts: model.log_texts,
+    };
+    let load = inference::Load { context: model.context_window, gpu_layers: model.gpu_layers };
+    let backend =
+        ollama::Server::new(&model.base_url, io.clone()).map(|server| inference::Ollama::new(server, load));
+    match backend {
+        Ok(backend) => inference::Inference::new(settings, Arc::new(backend), io),
+        Err(fault) => inference::Inference::none(&fault.to_string()),
     }
 }

@@ -43,6 +43,9 @@ pub enum Fault {
     /// It is not there, is too busy, or does not say what it should.
     #[error("{0}")]
     Unavailable(String),
+    /// The model is computed by somebody else.
+    #[error("the model is computed on another machine: texts are not sent there")]
+    Elsewhere,
     /// It said no: with this status, in these words.
     #[error("Ollama answers {0}: {1}")]
     Refused(u16, String),
@@ -115,7 +118,8 @@ struct Refusal {
 
 /// Whether a model of that name is computed on somebody else's machine.
 pub fn is_remote(name: &str) -> bool {
-    name.ends_with("cloud")
+    // Ollama does not tell large letters from small ones.
+    name.to_ascii_lowercase().ends_with("cloud")
 }
 
 impl Server {
@@ -152,8 +156,8 @@ impl Server {
         url
     }
 
-    fn post(&self, path: &str, body: &Value) -> RequestBuilder {
-        self.client.post(self.url(path)).header("content-type", "application/json").body(body.to_string())
+    fn post(&self, path: &str, body: String) -> RequestBuilder {
+        self.client.post(self.url(path)).header("content-type", "application/json").body(body)
     }
 
     /// The answer to a `GET` of `path`, no more than `most` bytes of it.
@@ -175,7 +179,7 @@ impl Server {
         most: usize,
         timeout: Duration,
     ) -> Result<T, Fault> {
-        self.whole(self.post(path, body), path, most, timeout).await
+        self.whole(self.post(path, body.to_string()), path, most, timeout).await
     }
 
     async fn whole<T: DeserializeOwned>(
@@ -211,11 +215,11 @@ impl Server {
             .map_err(|_| Fault::Unavailable(format!("Ollama's answer is not what {path} answers")))
     }
 
-    /// The answer to `body` at `path`, line by line. Dropped, it closes the connection.
+    /// The answer to `body`, which is JSON, at `path`, line by line. Dropped, it closes the connection.
     pub fn lines<T: DeserializeOwned + Send + 'static>(
         &self,
         path: &str,
-        body: &Value,
+        body: String,
         bounds: Bounds,
     ) -> Lines<T> {
         let (lines, taken) = mpsc::channel(LINES_AHEAD);
@@ -244,15 +248,10 @@ impl Server {
             shown => shown?,
         };
         if !shown.remote_host.is_empty() || !shown.remote_model.is_empty() || is_remote(name) {
-            return Err(elsewhere());
+            return Err(Fault::Elsewhere);
         }
         Ok(Some(shown))
     }
-}
-
-/// A model of somebody else's machine.
-pub fn elsewhere() -> Fault {
-    Fault::unavailable("the model is computed on another machine: texts are not sent there")
 }
 
 fn gone(error: reqwest::Error) -> Fault {

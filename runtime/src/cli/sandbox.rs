@@ -42,7 +42,7 @@ impl Sandbox {
         let engines = Arc::new(Engines::new(settings).map_err(Failed::runtime)?);
         let handle =
             guests.handle().ok_or_else(|| Failed::runtime(anyhow!("the guests' threads are gone")))?;
-        let backends = Backends::new(config, runtime.handle().clone());
+        let backends = Backends::new(config, runtime.handle().clone(), None);
         let executor = Executor::new(engines.clone(), handle).with(backends);
         Ok(Sandbox { runtime, executor, engines, _guests: guests })
     }

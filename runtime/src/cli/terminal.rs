@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::limits::Budget;
 use crate::task::{
-    CheckpointError, End, Failure, Journal, Log, MemoryJournal, Outcome, Receipt, escape_guest_text,
+    CheckpointError, End, Failure, Journal, Log, MemoryJournal, ModelUse, Outcome, Receipt, escape_guest_text,
 };
 
 /// `eprintln!` that does not panic where standard error is full or closed.
@@ -208,7 +208,7 @@ pub fn print_remedy(failure: &Failure) {
     }
 }
 
-/// What was used of each budget, a line each.
+/// What was used of each budget, and what each language model wrote, a line each.
 pub fn receipt_text(receipt: &Receipt) -> String {
     let mut text = String::new();
     for budget in Budget::ALL {
@@ -224,6 +224,19 @@ pub fn receipt_text(receipt: &Receipt) -> String {
             }
             _ => {}
         }
+    }
+    for ModelUse { model, answers, cached, prompt_tokens, completion_tokens, tokens_per_second, .. } in
+        &receipt.inference
+    {
+        let model = escape_guest_text(model);
+        text.push_str(&format!(
+            "  {model}: {answers} answers, {cached} of them kept from before; tokens read "
+        ));
+        text.push_str(&format!("{prompt_tokens}, written {completion_tokens}"));
+        if let Some(speed) = tokens_per_second {
+            text.push_str(&format!(", {speed} per second"));
+        }
+        text.push('\n');
     }
     text
 }

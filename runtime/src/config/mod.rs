@@ -206,15 +206,43 @@ pub enum EmbeddingProvider {
 pub struct BatchLimits {
     /// Texts.
     pub embeddings: Option<usize>,
+    /// Answers of language models.
+    pub llm_inference: Option<usize>,
     /// Rows and columns of one piece of a product.
     pub matrix_operations: Option<usize>,
 }
 
-/// Where models are served.
+/// Language models.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// Whether there are any.
+    pub is_on: bool,
+    /// The one of a call that names none.
+    pub name: String,
     /// Ollama's URL.
     pub base_url: String,
+    /// The temperature of a call that says none.
+    pub temperature: f32,
+    /// Tokens of an answer of a call that does not say.
+    pub max_tokens: u64,
+    /// Tokens of prompt and answer together.
+    pub context_window: u64,
+    /// The one that is asked where another is missing or failing.
+    pub fallback: Option<String>,
+    /// Answers that are kept.
+    pub cache_size: usize,
+    /// Whether prompts and answers are in the log.
+    pub log_texts: bool,
+    /// Layers on the GPU; none: Ollama decides.
+    pub gpu_layers: Option<u64>,
+}
+
+impl Model {
+    /// Those that are configured.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let all = [Some(self.name.as_str()), self.fallback.as_deref()];
+        all.into_iter().flatten().filter(|_| self.is_on)
+    }
 }
 
 /// What is kept, and how long.
@@ -330,8 +358,19 @@ impl Config {
                 cache_size: 0,
                 cache_ttl: Duration::ZERO,
             },
-            batch_limits: BatchLimits { embeddings: None, matrix_operations: None },
-            model: Model { base_url: String::new() },
+            batch_limits: BatchLimits { embeddings: None, llm_inference: None, matrix_operations: None },
+            model: Model {
+                is_on: false,
+                name: String::new(),
+                base_url: String::new(),
+                temperature: 0.0,
+                max_tokens: 1,
+                context_window: 1,
+                fallback: None,
+                cache_size: 0,
+                log_texts: false,
+                gpu_layers: None,
+            },
             store: Store { retention: Duration::ZERO, max_tasks: 0, max_bytes: 0, allow_ephemeral: false },
             logging: Logging {
                 level: LevelFilter::OFF,

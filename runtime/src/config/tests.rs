@@ -128,7 +128,9 @@ fn every_key_reaches_the_configuration() {
             Kind::Networks => "10.0.0.0/8, ::1".to_owned(),
             Kind::Tokens => format!("[{}]", crate::tenants::for_configuration(acme()).unwrap().0),
             Kind::Url => "https://elsewhere:1".to_owned(),
-            Kind::ModelName => "another/one".to_owned(),
+            Kind::ModelName | Kind::ModelNameOrNull => "another/one".to_owned(),
+            Kind::MinusOneOr { .. } => "3".to_owned(),
+            Kind::Decimal { .. } => "0.25".to_owned(),
             Kind::Word => unreachable!(),
         };
         let variable = key.variable().unwrap();
@@ -154,8 +156,8 @@ fn what_is_wrong_is_told_with_its_place() {
             "omnimind.yaml:3: server.prot: no such key in this release (did you mean port?); server has host, port, workers, timeout_keep_alive, http2, limit_concurrency, trusted_proxies, tls_proxy, tls",
         ),
         (
-            "gpu: {device: cpu}\n",
-            "omnimind.yaml:1: gpu: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, rate_limiting, websocket, protection, limits, store, logging, cache, metrics",
+            "memory: {episodic_db: embedded}\n",
+            "omnimind.yaml:1: memory: no such key in this release; omnimind.yaml has mode, server, data_dir, interpreters, authentication, rate_limiting, websocket, protection, limits, store, logging, cache, metrics",
         ),
         (
             "performance:\n  task_timeout: 1\n",

@@ -23,6 +23,10 @@ pub enum Value {
     Bool(bool),
     /// A number, of whatever the key counts; bytes for sizes.
     Number(u64),
+    /// A number with a fraction.
+    Decimal(f64),
+    /// `-1`: what the code finds out by itself.
+    MinusOne,
     /// An IP address.
     Address(IpAddr),
     /// Text.
@@ -52,6 +56,16 @@ pub enum Kind {
         /// The largest.
         max: u64,
     },
+    /// `-1`, or a whole number.
+    MinusOneOr {
+        /// The largest.
+        max: u32,
+    },
+    /// A number from 0 on, with a fraction or without.
+    Decimal {
+        /// The largest.
+        max: u32,
+    },
     /// Bytes, as in `1000` or `256MiB`.
     Size {
         /// The fewest.
@@ -71,6 +85,8 @@ pub enum Kind {
     Url,
     /// A model's name.
     ModelName,
+    /// A model's name, or `null`.
+    ModelNameOrNull,
     /// A list of IP addresses and networks.
     Networks,
     /// A list of tokens.
@@ -119,10 +135,19 @@ impl Kind {
         }
         let expanded = scalar.is_expanded();
         let text = scalar.text.as_str();
-        let is_text = !matches!(self, Kind::Bool | Kind::Number { .. } | Kind::AutoOr { .. });
+        let is_text = !matches!(
+            self,
+            Kind::Bool
+                | Kind::Number { .. }
+                | Kind::AutoOr { .. }
+                | Kind::MinusOneOr { .. }
+                | Kind::Decimal { .. }
+        );
         let value = match scalar.quoted && !expanded && !is_text {
             true => None,
-            false if scalar.is_null() => matches!(self, Kind::Path).then_some(Value::Null),
+            false if scalar.is_null() => {
+                matches!(self, Kind::Path | Kind::ModelNameOrNull).then_some(Value::Null)
+            }
             false => self.parse(text),
         };
         value.ok_or_else(|| {
@@ -147,6 +172,13 @@ impl Kind {
             Kind::Bool => None,
             Kind::AutoOr { .. } if text == "auto" => Some(Value::Auto),
             Kind::Number { min, max } | Kind::AutoOr { min, max } => within(parse_number(text)?, min, max),
+            Kind::MinusOneOr { .. } if text == "-1" => Some(Value::MinusOne),
+            Kind::MinusOneOr { max } => within(parse_number(text)?, &0, &(*max).into()),
+            Kind::Decimal { max } => {
+                let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+                let number: f64 = text.parse().ok().filter(|_| plain)?;
+                (number <= f64::from(*max)).then_some(Value::Decimal(number))
+            }
             Kind::Size { min, max } => within(parse_size(text).ok()?, min, max),
             Kind::Choice(words) => {
                 // Two names of one level.
@@ -157,8 +189,10 @@ impl Kind {
             Kind::Address => text.parse().ok().map(Value::Address),
             Kind::Path | Kind::Word if text.is_empty() || text.contains('\0') => None,
             Kind::Url if !is_url(text) => None,
-            Kind::ModelName if !is_model_name(text) => None,
-            Kind::Path | Kind::Word | Kind::Url | Kind::ModelName => Some(Value::Text(text.to_owned())),
+            Kind::ModelName | Kind::ModelNameOrNull if !is_model_name(text) => None,
+            Kind::Path | Kind::Word | Kind::Url | Kind::ModelName | Kind::ModelNameOrNull => {
+                Some(Value::Text(text.to_owned()))
+            }
             Kind::Networks | Kind::Tokens => None,
         }
     }
@@ -176,6 +210,8 @@ impl Kind {
             (_, Value::Auto) => "auto".to_owned(),
             (_, Value::Bool(truth)) => truth.to_string(),
             (_, Value::Number(number)) => number.to_string(),
+            (_, Value::Decimal(number)) => number.to_string(),
+            (_, Value::MinusOne) => "-1".to_owned(),
             (_, Value::Address(address)) => address.to_string(),
             (_, Value::Text(text)) => text.escape_debug().to_string(),
             (_, Value::Networks(networks)) => {
@@ -199,6 +235,8 @@ impl fmt::Display for Kind {
             Kind::Bool => f.write_str("true or false"),
             Kind::Number { min, max } => write!(f, "a number from {min} to {max}"),
             Kind::AutoOr { min, max } => write!(f, "auto or a number from {min} to {max}"),
+            Kind::MinusOneOr { max } => write!(f, "-1 or a number from 0 to {max}"),
+            Kind::Decimal { max } => write!(f, "a number from 0 to {max} like 0.7"),
             Kind::Size { min, max } => {
                 write!(
                     f,
@@ -216,6 +254,7 @@ impl fmt::Display for Kind {
             Kind::Word => f.write_str("a text"),
             Kind::Url => f.write_str("a URL like http://localhost:11434"),
             Kind::ModelName => f.write_str("a model's name like OWNER/NAME or NAME:TAG"),
+            Kind::ModelNameOrNull => f.write_str("a model's name like OWNER/NAME or NAME:TAG, or null"),
             Kind::Networks => f.write_str("a list of IP addresses and networks like 10.0.0.0/8"),
             Kind::Tokens => f.write_str("a list of what `omnimind token create --print` prints"),
         }
@@ -230,6 +269,8 @@ impl Value {
             Value::Auto => json!("auto"),
             Value::Bool(truth) => json!(truth),
             Value::Number(number) => json!(number),
+            Value::Decimal(number) => json!(number),
+            Value::MinusOne => json!(-1),
             Value::Address(address) => json!(address),
             Value::Text(text) => json!(text),
             Value::Networks(networks) => networks.iter().map(|network| json!(network.to_string())).collect(),

@@ -43,6 +43,7 @@ use control::Ended;
 use workers::TaskWorkers;
 
 use crate::backend::Backends;
+use crate::backend::inference::ModelUses;
 use crate::engine::{Component, ENGINE_VERSION, Engines, Flavour, Refusal};
 use crate::host::{HostCtx, Lent, LogSink, OutputSink, Stdio, TaskContext, VirtualClock};
 use crate::limits::{self, Budget, Ledger, Limiter, Limits, MachineMemory};
@@ -266,7 +267,8 @@ impl Executor {
         let (memory, backends) = (self.memory.clone(), self.backends.clone());
         let tenant = job.tenant.name.clone();
         let grants = job.grants.clone();
-        Lent { memory, backends, slots: workers.clone(), workers, tenant, grants }
+        let (priority, models) = (job.priority, Arc::default());
+        Lent { memory, backends, slots: workers.clone(), workers, tenant, priority, grants, models }
     }
 
     fn linker(&self, flavour: Flavour) -> Result<&Linker<Ctx>, Refusal> {
@@ -308,6 +310,8 @@ struct Execution {
     /// How long it had waited when this was made, and when that was.
     queued: (Duration, Instant),
     queue_ns: AtomicU64,
+    /// What language models write for it.
+    models: Arc<ModelUses>,
 }
 
 impl Execution {
@@ -324,10 +328,12 @@ impl Execution {
             attempt: job.attempt,
             queued: (job.queued, since),
             queue_ns: AtomicU64::new(0),
+            models: Arc::default(),
         }
     }
 
     async fn run(&self, job: Job, lent: Lent, mut turns: Turns) -> Outcome {
+        let lent = Lent { models: self.models.clone(), ..lent };
         let Execution { prepared, ledger, control, log, .. } = self;
         let command = prepared.kind() == Kind::Command;
         let output = command.then(|| OutputSink::new(ledger.clone()));
@@ -381,6 +387,8 @@ impl Execution {
                 Verdict::Ended(end) => end,
             },
         };
+        // Answers that are still being written end with the task, and are charged.
+        drop(store);
         self.outcome(end)
     }
 
@@ -452,6 +460,7 @@ impl Execution {
             queue_ms: milliseconds(self.queue()),
             paused_ms: milliseconds(self.control.paused()),
             attempts: self.attempt,
+            inference: self.models.all(),
             engine: ENGINE_VERSION.into(),
         };
         Outcome { end, receipt, log }

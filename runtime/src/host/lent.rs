@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::backend::Backends;
+use crate::backend::inference::ModelUses;
 use crate::backend::work::{ComputeSlots, Inline, Workers};
 use crate::bindings::omnimind::runtime::types::Error;
 use crate::limits::{Ledger, MachineMemory};
-use crate::task::{Capability, Grants};
+use crate::task::{Capability, Grants, Priority};
 
 /// What one task computes with besides its guest.
 pub struct Lent {
@@ -20,8 +21,12 @@ pub struct Lent {
     pub slots: Arc<dyn ComputeSlots>,
     /// Whose the task is.
     pub tenant: Arc<str>,
+    /// How urgent it is.
+    pub priority: Priority,
     /// What it may use; none: whatever there is.
     pub grants: Option<Grants>,
+    /// What language models write for it.
+    pub models: Arc<ModelUses>,
 }
 
 impl Default for Lent {
@@ -33,7 +38,9 @@ impl Default for Lent {
             workers: Arc::new(Inline),
             slots: Arc::new(Inline),
             tenant: Arc::default(),
+            priority: Priority::default(),
             grants: None,
+            models: Arc::default(),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod clocks;
 mod embedding;
 mod environment;
+mod inference;
 mod io;
 mod lent;
 mod random;
@@ -64,6 +65,8 @@ pub struct HostCtx {
     pub lent: Lent,
     /// Real time, or in deterministic mode a clock that only sleeping advances.
     pub clock: Option<Arc<VirtualClock>>,
+    /// Answers of language models that it takes piece by piece.
+    streams: usize,
     random: random::Random,
     /// Made at the first call that needs it: most tasks never do, and it costs a microsecond.
     wasi: Option<Box<WasiCtx>>,
@@ -90,7 +93,7 @@ impl HostCtx {
         table.set_max_capacity(usize::try_from(handles).unwrap_or(usize::MAX));
         let random = random::Random::new(clock.is_some());
         let wasi = None;
-        HostCtx { ledger, table, stdio, task, lent, clock, random, wasi, uncharged_calls: 0 }
+        HostCtx { ledger, table, stdio, task, lent, clock, streams: 0, random, wasi, uncharged_calls: 0 }
     }
 
     /// Notes that a host function was called. Every getter handed to a linker goes through here.
@@ -157,6 +160,7 @@ pub fn add_to_linker<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()
     task_context::add_to_linker(linker)?;
     tensor::add_to_linker(linker)?;
     embedding::add_to_linker(linker)?;
+    inference::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
     environment::add_to_linker(linker)?;
     io::add_to_linker(linker)?;

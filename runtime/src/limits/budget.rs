@@ -116,6 +116,8 @@ budgets! {
         same("tensor_flops", "operations", (10_000_000_000_000, 1_000_000_000_000_000)).up_to(SIGNED);
     /// Tokens of texts that are embedded.
     EmbedTokens = same("embed_tokens", "tokens", (1_000_000, 100_000_000)).up_to(SIGNED);
+    /// Tokens that language models read and write.
+    LlmTokens = same("llm_tokens", "tokens", (100_000, 10_000_000)).up_to(SIGNED);
 }
 
 impl Budget {

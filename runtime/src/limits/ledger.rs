@@ -5,6 +5,7 @@
 //! that is dropped unsettled (the call failed, the task was ended in the middle) gives everything
 //! back, so no path through a host function can leave the ledger wrong.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,11 +80,11 @@ pub struct Exhausted {
     pub limit: u64,
 }
 
-/// An amount set aside for a host call that is under way.
+/// An amount set aside for a host call that is under way, or, with `Arc<Ledger>`, for what outlives one.
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped gives everything back: settle it"]
-pub struct Reservation<'a> {
-    ledger: &'a Ledger,
+pub struct Reservation<L: Borrow<Ledger>> {
+    ledger: L,
     budget: Budget,
     amount: u64,
 }
@@ -133,24 +134,35 @@ impl Ledger {
     }
 
     /// Sets `amount` of `budget` aside, or refuses without spending anything.
-    pub fn reserve(&self, budget: Budget, amount: u64) -> Result<Reservation<'_>, Exhausted> {
+    pub fn reserve(&self, budget: Budget, amount: u64) -> Result<Reservation<&Ledger>, Exhausted> {
+        self.take(budget, amount)?;
+        Ok(Reservation { ledger: self, budget, amount })
+    }
+
+    /// The same for what goes on after the call.
+    pub fn set_aside(
+        self: &Arc<Ledger>,
+        budget: Budget,
+        amount: u64,
+    ) -> Result<Reservation<Arc<Ledger>>, Exhausted> {
+        self.take(budget, amount)?;
+        Ok(Reservation { ledger: self.clone(), budget, amount })
+    }
+
+    fn take(&self, budget: Budget, amount: u64) -> Result<(), Exhausted> {
         let limit = self.limits.get(budget);
-        self.counter(budget)
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(amount).filter(|sum| *sum <= limit)
-            })
-            .map(|_| Reservation { ledger: self, budget, amount })
-            .map_err(|used| Exhausted {
-                budget,
-                requested: amount,
-                remaining: limit.saturating_sub(used),
-                limit,
-            })
+        let sum = |used: u64| used.checked_add(amount).filter(|sum| *sum <= limit);
+        match self.counter(budget).try_update(Ordering::Relaxed, Ordering::Relaxed, sum) {
+            Ok(_) => Ok(()),
+            Err(used) => {
+                Err(Exhausted { budget, requested: amount, remaining: limit.saturating_sub(used), limit })
+            }
+        }
     }
 
     /// Spends `amount` at once: for costs that are known exactly beforehand.
     pub fn spend(&self, budget: Budget, amount: u64) -> Result<(), Exhausted> {
-        self.reserve(budget, amount).map(Reservation::settle_all)
+        self.take(budget, amount)
     }
 
     /// Spends `amount` until what is returned is dropped.
@@ -201,25 +213,24 @@ impl Ledger {
     }
 }
 
-impl Reservation<'_> {
+impl<L: Borrow<Ledger>> Reservation<L> {
     /// Keeps `actual` of what was reserved and gives the rest back. What a call cost above its
     /// reservation is charged too: the work is done, and the next reservation will be refused.
-    pub fn settle(self, actual: u64) {
-        let (counter, reserved) = (self.ledger.counter(self.budget), self.amount);
+    pub fn settle(mut self, actual: u64) {
+        let reserved = std::mem::take(&mut self.amount);
         let settled = |used: u64| used.saturating_sub(reserved).saturating_add(actual);
-        counter.update(Ordering::Relaxed, Ordering::Relaxed, settled);
-        std::mem::forget(self);
+        self.ledger.borrow().counter(self.budget).update(Ordering::Relaxed, Ordering::Relaxed, settled);
     }
 
     /// Keeps all of it.
-    pub fn settle_all(self) {
-        std::mem::forget(self);
+    pub fn settle_all(mut self) {
+        self.amount = 0;
     }
 }
 
-impl Drop for Reservation<'_> {
+impl<L: Borrow<Ledger>> Drop for Reservation<L> {
     fn drop(&mut self) {
-        self.ledger.release(self.budget, self.amount);
+        self.ledger.borrow().release(self.budget, self.amount);
     }
 }
 

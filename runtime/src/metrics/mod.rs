@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! server: requests ──┐
-//! scheduler: tasks ──┼─▶ Metrics ─▶ text, with what is only read when somebody asks (`Family`)
+//! scheduler: tasks ──┤
+//! backend: answers ──┼─▶ Metrics ─▶ text, with what is only read when somebody asks (`Family`)
 //!                    └──────────▶ JSON: counts since the start, quantiles of a sliding window
 //! ```
 //!
 //! Recording never waits for who reads: counters are atomic, a window is locked for some ten nanoseconds. Every set of
-//! labels is bounded, whatever clients send: routes are templates, methods the known ones, components the first
-//! hundred names. A name keeps its label until the end of the process, so that no counter ever goes backwards.
+//! labels is bounded, whatever clients send: routes are templates, methods the known ones, components and models the
+//! first names. A name keeps its label until the end of the process, so that no counter ever goes backwards.
 
+mod inference;
 mod requests;
 mod tasks;
 mod text;
@@ -23,6 +25,7 @@ use prometheus::core::Collector;
 use prometheus::{IntGauge, Registry};
 use serde_json::Value;
 
+pub use inference::{Answered, Inference};
 pub use requests::{Open, Request, UNMATCHED};
 pub use tasks::{BY_DIGEST, MOST_COMPONENTS, OTHERS};
 pub use text::{CONTENT_TYPE, Family, Kind};
@@ -49,6 +52,7 @@ struct Inner {
     registry: Registry,
     requests: Requests,
     tasks: Tasks,
+    inference: Arc<Inference>,
 }
 
 impl Metrics {
@@ -60,8 +64,9 @@ impl Metrics {
         let registry = Registry::new();
         let requests = Requests::new(&registry)?;
         let tasks = Tasks::new(&registry)?;
+        let inference = Arc::new(Inference::new(&registry)?);
         let (began, started) = (Instant::now(), Timestamp::now());
-        Ok(Metrics(Arc::new(Inner { began, started, registry, requests, tasks })))
+        Ok(Metrics(Arc::new(Inner { began, started, registry, requests, tasks, inference })))
     }
 
     /// Since when figures are counted.
@@ -112,6 +117,11 @@ impl Metrics {
     /// The end of a task is stored; `component` is as its submission named it.
     pub fn ended(&self, component: &str, state: &State) {
         self.0.tasks.ended(component, state, self.uptime());
+    }
+
+    /// Where answers of language models are counted.
+    pub fn inference(&self) -> Arc<Inference> {
+        self.0.inference.clone()
     }
 
     /// Everything for Prometheus, and `more` that is only known now.

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::Attestation;
 use super::trend::Trends;
+use crate::backend::Backends;
 use crate::backend::embedding::Embedder;
+use crate::backend::inference::Inference;
 use crate::engine::{ENGINE_VERSION, TICK};
 use crate::guard::{Guard, Pressure};
 use crate::protection::{Level, Resource};
@@ -79,6 +81,7 @@ pub struct Health {
     guard: Arc<Guard>,
     attestation: Arc<Attestation>,
     embedder: Arc<Embedder>,
+    inference: Arc<Inference>,
     last: Mutex<Report>,
     /// How the checks were in the last hour.
     pub trends: Mutex<Trends>,
@@ -91,12 +94,13 @@ impl Health {
         scheduler: Scheduler,
         guard: Arc<Guard>,
         attestation: Arc<Attestation>,
-        embedder: Arc<Embedder>,
+        backends: &Backends,
     ) -> Health {
         let report = Report { overall: Overall::Healthy, checks: Vec::new(), timestamp: String::new() };
         let last = Mutex::new(report);
         let trends = Mutex::default();
-        let health = Health { store, scheduler, guard, attestation, embedder, last, trends };
+        let (embedder, inference) = (backends.embedding.clone(), backends.inference.clone());
+        let health = Health { store, scheduler, guard, attestation, embedder, inference, last, trends };
         health.look().await;
         health
     }
@@ -123,6 +127,7 @@ impl Health {
         ));
         report.checks.push(self.limits());
         report.checks.push(self.embedding());
+        report.checks.push(self.inference());
         report.overall = report.checks.iter().map(|check| check.status).max().unwrap_or(Overall::Healthy);
         report
     }
@@ -263,6 +268,22 @@ impl Health {
             None => Ok(()),
         };
         check("embedding", begun, details, verdict)
+    }
+
+    /// Whether language models answer. One that was never there is not missed.
+    fn inference(&self) -> Check {
+        let begun = Instant::now();
+        let status = self.inference.status();
+        let details = json!({"provider": status.provider, "models": status.models.len()});
+        let verdict = match status.error {
+            Some(why) => Err((
+                Overall::Degraded,
+                why,
+                "start Ollama, or see model.base_url; tasks that ask fail meanwhile",
+            )),
+            None => Ok(()),
+        };
+        check("inference", begun, details, verdict)
     }
 
     /// Whether the limits are proven, where other people's tasks depend on them.

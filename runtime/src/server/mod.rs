@@ -65,6 +65,7 @@ pub use submission::is_name;
 pub use tls::{Tls, check as check_tls, refused as certificate_refused};
 pub use websocket::WebSockets;
 
+use crate::backend::inference::Inference;
 use crate::cache::{Answers, Cache, Figures};
 use crate::components::Components;
 use crate::config::Config;
@@ -99,6 +100,8 @@ pub struct App {
     pub guard: Arc<Guard>,
     /// How everything is.
     pub health: Arc<Health>,
+    /// Language models.
+    pub inference: Arc<Inference>,
     /// Memory for bodies.
     pub bodies: Bodies,
     /// How often somebody may ask.

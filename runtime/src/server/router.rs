@@ -13,8 +13,8 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use super::App;
 use super::caller::Caller;
 use super::handlers::{
-    browser, caches, components, events, health, limits, listed, logging, metrics, output, protection,
-    submit, tasks, tokens, ws,
+    browser, caches, components, events, health, limits, listed, logging, metrics, models, output,
+    protection, submit, tasks, tokens, ws,
 };
 use super::observe::Routes;
 use super::problem::Problem;
@@ -38,7 +38,7 @@ const WITH_QUERY: [(Method, &str); 10] = [
 /// Finds the handler of a request that was admitted; and for any path the route that it is of.
 pub fn router(app: Arc<App>) -> (Router, Routes) {
     // What is a tenant's own.
-    let tenants: [(&'static str, MethodRouter<Arc<App>>); 19] = [
+    let tenants: [(&'static str, MethodRouter<Arc<App>>); 20] = [
         ("/api/components", post(components::upload).get(components::list)),
         ("/api/components/{reference}", get(components::show).delete(components::remove)),
         ("/api/tasks", post(submit::submit).get(tasks::list)),
@@ -57,6 +57,7 @@ pub fn router(app: Arc<App>) -> (Router, Routes) {
         ("/api/v1/health/summary", get(health::summary)),
         ("/api/v1/health/{check}", get(health::one)),
         ("/api/v1/health/{check}/trend", get(health::trend)),
+        ("/api/models", get(models::list)),
         ("/api/v1/limits", get(limits::show)),
     ];
     // What is the machine's.

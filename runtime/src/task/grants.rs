@@ -86,7 +86,7 @@ named! {
 impl Capability {
     /// Whether this runtime has it.
     pub fn is_offered(self) -> bool {
-        matches!(self, Capability::Tensor | Capability::Embedding)
+        matches!(self, Capability::Tensor | Capability::Embedding | Capability::Inference)
     }
 
     /// The capability that `interface`, without its version, belongs to.
@@ -106,7 +106,7 @@ impl Capability {
     /// Whether using it changes something that outlives the task, or tells somebody of it: nothing of the kind may
     /// happen before the task is stored.
     pub fn reaches_outside(self) -> bool {
-        !matches!(self, Capability::Tensor | Capability::Embedding)
+        !matches!(self, Capability::Tensor | Capability::Embedding | Capability::Inference)
     }
 
     /// The JSON that grants it, with example names to replace.
@@ -138,7 +138,11 @@ impl Grants {
         Grants {
             tensor: self.tensor && most.tensor,
             embedding: self.embedding && most.embedding,
-            inference: both(self.inference, &most.inference),
+            inference: self
+                .inference
+                .into_iter()
+                .filter(|name| most.inference.iter().any(|most| is_same_model(most, name)))
+                .collect(),
             vector_memory: memory.map(|(asked, most)| VectorMemory {
                 collections: both(asked.collections, &most.collections),
                 write: asked.write && most.write,
@@ -203,6 +207,14 @@ impl Grants {
     }
 }
 
+/// Whether one of two names of a model is the other with the tag that goes without saying.
+pub fn is_same_model(one: &str, other: &str) -> bool {
+    fn bare(name: &str) -> &str {
+        name.strip_suffix(":latest").unwrap_or(name)
+    }
+    bare(one) == bare(other)
+}
+
 fn is_collection(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.len() <= MAX_COLLECTION
@@ -237,6 +249,10 @@ mod tests {
         assert_eq!(most.clone().within(&asked), both);
         assert_eq!(asked.clone().within(&Grants::default()), Grants::default());
         assert_eq!(asked.clone().within(&asked), asked);
+        // A model has two names where its tag goes without saying.
+        let model = |name: &str| of(serde_json::json!({"inference": [name]}));
+        assert_eq!(model("m:latest").within(&model("m")), model("m:latest"));
+        assert_eq!(model("m").within(&model("m:7b")), Grants::default());
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Outcome {
             queue_ms: 0,
             paused_ms: 0,
             attempts,
+            inference: Vec::new(),
             engine: engine.into(),
         };
         Outcome { end: End::Failed(Box::new(failure)), receipt, log: Log::default() }
@@ -69,6 +70,27 @@ pub struct Used {
     pub limit: u64,
 }
 
+/// What one language model wrote for a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUse {
+    /// Its name; `(other)` for those that came after the first few.
+    pub model: String,
+    /// Answers, those that were cut, cancelled or failed among them.
+    pub answers: u64,
+    /// Answers of these that had been made before.
+    pub cached: u64,
+    /// Tokens that were charged for prompts.
+    pub prompt_tokens: u64,
+    /// Tokens that were charged for answers.
+    pub completion_tokens: u64,
+    /// Waiting for turns at the model, all answers together.
+    pub queue_ms: u64,
+    /// From the turn to the first piece, all answers that had one together.
+    pub first_token_ms: u64,
+    /// Tokens per second from the first piece of an answer to its end; null where there were too few to tell.
+    pub tokens_per_second: Option<u64>,
+}
+
 /// What a task spent, against what it was allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -88,6 +110,9 @@ pub struct Receipt {
     pub paused_ms: u64,
     /// Executions so far, this one included.
     pub attempts: u32,
+    /// What language models wrote for it, by model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inference: Vec<ModelUse>,
     /// The engine that priced the fuel: figures of two versions do not compare.
     pub engine: Cow<'static, str>,
 }

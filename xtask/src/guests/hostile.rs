@@ -12,8 +12,8 @@ use crate::layout::Layout;
 
 const RECIPE: &str = include_str!("hostile.rs");
 
-/// What a line `;; include NAME` stands for: the module every guest begins with, and our `error`.
-const INCLUDED: [&str; 2] = ["skeleton", "types"];
+/// What a line `;; include NAME` stands for: the module every guest begins with, our `error`, language models.
+const INCLUDED: [&str; 3] = ["skeleton", "types", "inference"];
 
 /// A hostile guest.
 pub struct Hostile {

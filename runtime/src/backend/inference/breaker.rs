@@ -42,6 +42,14 @@ impl Breaker {
         Ok(())
     }
 
+    /// It is there. What took too long may do so again: only an answer shows that it does not.
+    pub fn is_there(&self) {
+        let mut state = self.0.lock();
+        if matches!(state.last, Some(Error::Unavailable(_))) {
+            *state = State::default();
+        }
+    }
+
     /// It answered.
     pub fn answered(&self) {
         *self.0.lock() = State::default();
@@ -89,6 +97,17 @@ mod tests {
         assert_eq!(breaker.check(), Ok(()), "the time is over");
         assert_eq!(breaker.check(), Err(failure), "and somebody asks already");
         breaker.answered();
+        assert_eq!((breaker.check(), breaker.open()), (Ok(()), None));
+
+        let late = Error::TimedOut("late".to_owned());
+        for (failure, open) in [(Error::Unavailable("gone".to_owned()), None), (late.clone(), Some(late))] {
+            (0..FAILURES).for_each(|_| breaker.failed(&failure));
+            breaker.is_there();
+            assert_eq!(breaker.open(), open, "{failure}");
+        }
+        breaker.answered();
+        // Whoever names what cannot be does not close it to everybody.
+        (0..9).for_each(|_| breaker.failed(&Error::Failed("too large".to_owned())));
         assert_eq!((breaker.check(), breaker.open()), (Ok(()), None));
     }
 }

@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Ending, Error, InferenceBackend, Loaded, Message, ModelInfo, Piece, Prompt, Request, Sampling,
+    Abilities, Answer, Ending, Error, InferenceBackend, Loaded, Message, ModelInfo, Piece, Prompt, Request,
+    Sampling,
 };
-use crate::backend::ollama::{Bounds, Lines, Server, elsewhere, is_remote};
+use crate::backend::ollama::{Bounds, Fault, Lines, Server, is_remote};
 
 /// Until the first piece: Ollama itself gives up loading a model after five minutes.
 const FIRST: Duration = Duration::from_secs(330);
@@ -56,7 +58,8 @@ impl Ollama {
         Ollama { server, load }
     }
 
-    fn body(&self, request: &Request) -> (&'static str, Value) {
+    /// Where it is asked, and what.
+    fn body(&self, request: &Request) -> Result<(&'static str, String), Error> {
         let Request { model, prompt, sampling, schema, max_tokens } = request;
         let Sampling { temperature, top_p, seed, stop, extra } = sampling;
         let mut options: Map<String, Value> = extra.clone();
@@ -70,25 +73,28 @@ impl Ollama {
         option("num_gpu", self.load.gpu_layers.map(Value::from));
         option("num_ctx", Some(self.load.context.into()));
         option("num_predict", Some((*max_tokens).into()));
-        let mut body = json!({
+        let (path, name, prompt) = match prompt {
+            Prompt::Text(text) => ("/api/generate", "prompt", text.as_str().into()),
+            Prompt::Messages(messages) => ("/api/chat", "messages", messages.iter().map(message).collect()),
+        };
+        let mut rest = json!({
             "model": model, "options": options, "stream": true, "truncate": false, "shift": false,
         });
-        let mut put =
-            |name: &str, value: Value| body.as_object_mut().map(|body| body.insert(name.to_owned(), value));
-        if let Some(schema) = schema {
-            put("format", schema.clone());
-        }
-        match prompt {
-            Prompt::Text(text) => {
-                put("prompt", text.as_str().into());
-                ("/api/generate", body)
-            }
-            Prompt::Messages(messages) => {
-                put("messages", messages.iter().map(message).collect());
-                ("/api/chat", body)
-            }
-        }
+        rest.as_object_mut().map(|rest| rest.insert(name.to_owned(), prompt));
+        let internal = |error: serde_json::Error| Error::Internal(error.to_string());
+        let format = schema.as_deref().map(serde_json::from_str).transpose().map_err(internal)?;
+        Ok((path, serde_json::to_string(&Body { rest, format }).map_err(internal)?))
     }
+}
+
+/// What is sent.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    rest: Value,
+    /// As it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'a RawValue>,
 }
 
 fn message(message: &Message) -> Value {
@@ -131,8 +137,17 @@ struct Named {
     size: Option<u64>,
     size_vram: Option<u64>,
     context_length: Option<u64>,
+    details: Details,
     remote_host: String,
     remote_model: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    family: Option<String>,
+    parameter_size: Option<String>,
+    quantization_level: Option<String>,
 }
 
 impl Named {
@@ -159,17 +174,29 @@ impl InferenceBackend for Ollama {
                 context: loaded.context_length,
             }),
             size_bytes: model.size,
+            family: model.details.family,
+            parameters: model.details.parameter_size,
+            quantization: model.details.quantization_level,
             name: model.name,
         };
         // What is computed on another machine is not on offer.
         Ok(there.models.into_iter().filter(|model| !model.is_remote()).map(info).collect())
     }
 
+    async fn abilities(&self, model: &str) -> Result<Abilities, Error> {
+        let shown = self.server.show(model).await?.ok_or_else(|| Error::NoModel(model.to_owned()))?;
+        let context = shown.number("context_length").map(|number| number as u64);
+        Ok(Abilities { capabilities: shown.capabilities, context })
+    }
+
     fn begin(&self, request: &Request) -> Box<dyn Answer> {
         if is_remote(&request.model) {
-            return Box::new(Refused(Some(elsewhere().into())));
+            return Box::new(Refused(Some(Fault::Elsewhere.into())));
         }
-        let (path, body) = self.body(request);
+        let (path, body) = match self.body(request) {
+            Ok(asked) => asked,
+            Err(error) => return Box::new(Refused(Some(error))),
+        };
         let tokens = usize::try_from(request.max_tokens).unwrap_or(usize::MAX);
         let bounds = Bounds {
             first: FIRST,
@@ -179,7 +206,7 @@ impl InferenceBackend for Ollama {
             bytes: tokens.saturating_mul(TOKEN_BYTES).saturating_add(MORE_BYTES),
         };
         Box::new(Written {
-            lines: self.server.lines(path, &body, bounds),
+            lines: self.server.lines(path, body, bounds),
             model: request.model.clone(),
             ending: None,
         })
@@ -209,34 +236,54 @@ impl Answer for Written {
         if let Some(ending) = self.ending.take() {
             return Ok(Piece::End(ending));
         }
-        loop {
-            let line = self.lines.next().await.map_err(|fault| match fault.is_not_found() {
-                true => Error::NoModel(self.model.clone()),
-                false => fault.into(),
-            })?;
-            let Some(line) = line else {
-                let why = "Ollama's answer ended in the middle: did it end, or unload the model?";
-                return Err(Error::Unavailable(why.to_owned()));
-            };
-            if !line.remote_host.is_empty() || !line.remote_model.is_empty() {
-                return Err(elsewhere().into());
-            }
-            let Line { response, message, done, done_reason, prompt_eval_count, eval_count, .. } = line;
-            let ending = done.then(|| Ending {
-                is_cut: done_reason == "length",
-                prompt_tokens: prompt_eval_count,
-                completion_tokens: eval_count,
-            });
-            let text = response + &message.content;
-            match ending {
-                Some(ending) if text.is_empty() => return Ok(Piece::End(ending)),
-                // Thinking, or a token that is no whole character.
-                None if text.is_empty() => {}
-                ending => {
-                    self.ending = ending;
-                    return Ok(Piece::Text(text));
-                }
+        let line = self.lines.next().await.map_err(|fault| match fault.is_not_found() {
+            true => Error::NoModel(self.model.clone()),
+            false => fault.into(),
+        })?;
+        let Some(line) = line else {
+            let why = "Ollama's answer ended in the middle: did it end, or unload the model?";
+            return Err(Error::Unavailable(why.to_owned()));
+        };
+        if !line.remote_host.is_empty() || !line.remote_model.is_empty() {
+            return Err(Fault::Elsewhere.into());
+        }
+        let Line { response, message, done, done_reason, prompt_eval_count, eval_count, .. } = line;
+        let ending = done.then(|| Ending {
+            is_cut: done_reason == "length",
+            prompt_tokens: prompt_eval_count,
+            completion_tokens: eval_count,
+        });
+        let text = response + &message.content;
+        match ending {
+            Some(ending) if text.is_empty() => return Ok(Piece::End(ending)),
+            // Thinking, or a token that is no whole character.
+            None if text.is_empty() => return Ok(Piece::Silent),
+            ending => {
+                self.ending = ending;
+                return Ok(Piece::Text(text));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_schema_is_sent_as_it_was_written() {
+        let server = Server::new("http://127.0.0.1:1", tokio::runtime::Handle::current()).unwrap();
+        let ollama = Ollama::new(server, Load { context: 1024, gpu_layers: None });
+        let schema = r#"{"properties": {"why": {}, "answer": {}}}"#;
+        let request = Request {
+            model: "m".to_owned(),
+            prompt: Prompt::Text("?".to_owned()),
+            sampling: Sampling::default(),
+            schema: Some(schema.to_owned()),
+            max_tokens: 1,
+        };
+        let (_, body) = ollama.body(&request).unwrap();
+        assert!(body.contains(&format!("\"format\":{schema}")), "{body}");
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["options"]["num_ctx"], 1024);
     }
 }

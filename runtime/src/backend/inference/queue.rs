@@ -1,9 +1,9 @@
 //! Who asks a model next.
 //!
 //! A server of models answers a few at a time and keeps all others waiting in the order in which they came, whoever
-//! they are. So they wait here: by priority, fairly between tenants, and those first whose model is loaded, because
-//! loading another one makes everybody wait. Nobody is overtaken for ever: after [`MAX_FOR_LOADED`] times it does not
-//! matter any more which model is loaded, after [`MAX_OVERTAKEN`] nothing does.
+//! they are. So they wait here: those first whose model is loaded, because loading another one makes everybody wait;
+//! then fairly between tenants; and by priority among the tasks of one, for a tenant may call all of its own urgent. Nobody is overtaken for ever: after [`MAX_FOR_LOADED`] times it does not
+//! matter any more which model is loaded, after [`MAX_OVERTAKEN`] nothing does but that tenants take turns.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -165,11 +165,11 @@ impl State {
         let rank = waiting.map(|waiting| {
             let tenant = self.of_tenants.get(&waiting.tenant);
             (
-                waiting.overtaken < MAX_OVERTAKEN,
-                Reverse(waiting.priority),
                 waiting.overtaken < MAX_FOR_LOADED && !self.is_loaded(waiting),
                 tenant.map_or(0, |tenant| tenant.in_flight),
                 tenant.map_or(0, |tenant| tenant.last_turn),
+                waiting.overtaken < MAX_OVERTAKEN,
+                Reverse(waiting.priority),
             )
         });
         (rank.is_none(), rank)
@@ -259,6 +259,10 @@ mod tests {
         let mut wanted = vec![("a", "many", Medium); 5];
         wanted.extend([("a", "few", Medium), ("a", "few", Medium), ("a", "one", Medium)]);
         assert_eq!(order(first, &mut ask(&queue, &wanted)), [0, 5, 7, 1, 6, 2, 3, 4]);
+        // Whatever they say of themselves.
+        let (queue, first) = busy(ONE);
+        let wanted = [("a", "many", Critical), ("a", "many", Critical), ("a", "few", Low)];
+        assert_eq!(order(first, &mut ask(&queue, &wanted)), [0, 2, 1]);
     }
 
     #[test]
@@ -274,6 +278,34 @@ mod tests {
         wanted.extend([("a", "t", Critical); MAX_OVERTAKEN as usize + 9]);
         let order = super::tests::order(first, &mut ask(&queue, &wanted));
         assert_eq!(order.iter().position(|one| *one == 0), Some(MAX_OVERTAKEN as usize));
+    }
+
+    #[test]
+    fn many_that_wait_long_do_not_shut_out_another_tenant() {
+        let (queue, first) = busy(ONE);
+        let mut many = ask(&queue, &[("a", "many", Medium); 300]);
+        let mut place = Some(first);
+        for _ in 0..200 {
+            let mut one = ask(&queue, &[("a", "one", Medium)]);
+            let mut before = 0;
+            while one[0].is_some() {
+                drop(place.take());
+                place = one[0].as_mut().and_then(FutureExt::now_or_never);
+                match place.is_some() {
+                    true => one[0] = None,
+                    false => {
+                        before += 1;
+                        for turn in &mut many {
+                            let given = turn.as_mut().and_then(FutureExt::now_or_never);
+                            if given.is_some() {
+                                (place, *turn) = (given, None);
+                            }
+                        }
+                    }
+                }
+            }
+            assert!(before <= 1, "{before} before it");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Answer, Error, InferenceBackend, ModelInfo, Piece, Request};
+use super::{Abilities, Answer, Error, InferenceBackend, ModelInfo, Piece, Request};
 
 /// What an answer does next.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,13 @@ impl InferenceBackend for Scripted {
     async fn models(&self) -> Result<Vec<ModelInfo>, Error> {
         let info = |name: &String| ModelInfo { name: name.clone(), ..ModelInfo::default() };
         Ok(self.models.iter().map(info).collect())
+    }
+
+    async fn abilities(&self, model: &str) -> Result<Abilities, Error> {
+        match self.models.iter().any(|name| name == model) {
+            true => Ok(Abilities::default()),
+            false => Err(Error::NoModel(model.to_owned())),
+        }
     }
 
     fn begin(&self, request: &Request) -> Box<dyn Answer> {

@@ -50,6 +50,12 @@ fn text(head: &[&str], rows: &[Vec<String>], flexible: usize, width: Option<usiz
     text
 }
 
+/// Prints what is known of one thing, a line for each name.
+pub fn print_lines(lines: &[(&str, String)]) -> std::io::Result<()> {
+    let text: String = lines.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect();
+    terminal::write_stdout(text.as_bytes())
+}
+
 /// Prints the server's JSON: unchanged for a program, without what drives a terminal for a person.
 pub fn print_json(body: &[u8]) -> std::io::Result<()> {
     let mut text = match std::io::stdout().is_terminal() {

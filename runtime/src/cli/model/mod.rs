@@ -1,6 +1,7 @@
-//! `omnimind model`: the models that are run here, in DATA_DIR/models.
+//! `omnimind model`: models for embeddings, which are run here, in DATA_DIR/models, and language models, which Ollama has.
 
 mod download;
+mod language;
 mod pull;
 
 use std::fs;
@@ -24,9 +25,14 @@ pub struct Args {
 enum Command {
     /// Download a model for embeddings; what an earlier try has got is gone on with
     Pull(pull::Args),
-    /// List the models that are there
+    /// List the models that are there: for embeddings, and those that Ollama has
     List,
-    /// Remove one
+    /// Show what one is and takes, and which tasks may use it
+    Show {
+        /// Which
+        name: String,
+    },
+    /// Remove one for embeddings; `ollama rm` removes others
     Remove {
         /// Which
         name: String,
@@ -37,7 +43,8 @@ enum Command {
 pub fn run(args: &Args, config: &Config) -> Result<Exit, Failed> {
     match &args.command {
         Command::Pull(args) => pull::run(args, config),
-        Command::List => list(&config.data_dir).map_err(Failed::usage),
+        Command::List => list(config).map_err(Failed::usage),
+        Command::Show { name } => show(config, name),
         Command::Remove { name } => {
             let folder = folder(&config.data_dir, name).map_err(Failed::usage)?;
             if !folder.is_dir() {
@@ -61,23 +68,53 @@ fn folder(data_dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn list(data_dir: &Path) -> anyhow::Result<Exit> {
-    let mut rows = Vec::new();
+fn list(config: &Config) -> anyhow::Result<Exit> {
+    let mut rows: Vec<Vec<String>> = local(&config.data_dir)
+        .into_iter()
+        .map(|(name, folder)| {
+            let usable = "granted embedding".to_owned();
+            vec![name, "embedding".to_owned(), table::size(bytes(&folder)), String::new(), usable]
+        })
+        .collect();
+    match language::models(config) {
+        Ok(models) => rows.extend(models.iter().map(|model| language::row(model, config))),
+        Err(why) => note!("no language models: {why}"),
+    }
+    table::print(&["NAME", "KIND", "SIZE", "LOADED", "TASKS"], &rows, 0)?;
+    Ok(Exit::Completed)
+}
+
+fn show(config: &Config, name: &str) -> Result<Exit, Failed> {
+    if let Some((name, folder)) = local(&config.data_dir).into_iter().find(|(local, _)| local == name) {
+        let lines = [
+            ("name", name),
+            ("kind", "embedding".to_owned()),
+            ("size", table::size(bytes(&folder))),
+            ("folder", folder.display().to_string()),
+            ("tasks", "those granted embedding, where embedding.model is this one".to_owned()),
+        ];
+        return table::print_lines(&lines).map(|()| Exit::Completed).map_err(Failed::runtime);
+    }
+    let lines = language::lines(name, config)?;
+    table::print_lines(&lines).map(|()| Exit::Completed).map_err(Failed::runtime)
+}
+
+/// Models for embeddings, and their folders.
+fn local(data_dir: &Path) -> Vec<(String, PathBuf)> {
     let mut names: Vec<String> = Vec::new();
     for owner in entries(&folder_of(data_dir, "")) {
         names.push(owner.clone());
         let within = entries(&folder_of(data_dir, &owner));
         names.extend(within.into_iter().map(|name| format!("{owner}/{name}")));
     }
-    for name in names.into_iter().filter(|name| is_model_name(name)) {
-        let folder = folder_of(data_dir, &name);
-        if folder.join("config.json").is_file() {
-            rows.push(vec![name, table::size(bytes(&folder)), folder.display().to_string()]);
-        }
-    }
-    rows.sort();
-    table::print(&["NAME", "SIZE", "FOLDER"], &rows, 0)?;
-    Ok(Exit::Completed)
+    let placed = |name: String| (folder_of(data_dir, &name), name);
+    let there = names.into_iter().filter(|name| is_model_name(name)).map(placed);
+    let mut models: Vec<_> = there
+        .filter(|(folder, _)| folder.join("config.json").is_file())
+        .map(|(folder, name)| (name, folder))
+        .collect();
+    models.sort();
+    models
 }
 
 /// The folders in a folder.

@@ -1,4 +1,4 @@
-//! Texts to vectors, and how much goes to a backend at once.
+//! Texts to vectors.
 
 use std::time::Duration;
 
@@ -9,14 +9,6 @@ use super::{File, Key};
 pub(super) fn keys() -> Vec<Key> {
     use File::AgentConfig;
     vec![
-        Key::new(
-            AgentConfig,
-            "model.base_url",
-            Kind::Url,
-            "http://localhost:11434",
-            "Where Ollama is",
-            |c, v| c.model.base_url = v.word().to_owned(),
-        ),
         Key::new(
             AgentConfig,
             "embedding.provider",
@@ -64,22 +56,6 @@ pub(super) fn keys() -> Vec<Key> {
             "3600",
             "Seconds that a vector is kept at most",
             |c, v| c.embedding.cache_ttl = Duration::from_secs(v.number()),
-        ),
-        Key::new(
-            AgentConfig,
-            "batch_limits.embeddings",
-            Kind::AutoOr { min: 1, max: 4096 },
-            "64",
-            "Texts that go to the embedding model at once: what is more is split; auto is embedding.batch_size",
-            |c, v| c.batch_limits.embeddings = v.unless_auto(),
-        ),
-        Key::new(
-            AgentConfig,
-            "batch_limits.matrix_operations",
-            Kind::AutoOr { min: 1, max: 1_000_000 },
-            "5000",
-            "Rows and columns of a product that are computed at once: what is more is split; auto is as many as suit the machine",
-            |c, v| c.batch_limits.matrix_operations = v.unless_auto(),
         ),
     ]
 }

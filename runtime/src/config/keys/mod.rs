@@ -1,8 +1,10 @@
 //! The table of keys: each once, with all that is to be said of it.
 
+mod batch_limits;
 mod cache;
 mod embedding;
 mod environment;
+mod inference;
 mod limits;
 mod logging;
 mod metrics;
@@ -151,7 +153,9 @@ pub fn keys() -> &'static [Key] {
             cache::keys(),
             metrics::keys(),
             performance::keys(),
+            inference::keys(),
             embedding::keys(),
+            batch_limits::keys(),
             environment::keys(),
         ];
         groups.into_iter().flatten().collect()
@@ -180,6 +184,18 @@ impl Value {
 
     fn unless_auto(&self) -> Option<usize> {
         if let Value::Number(number) = self { usize::try_from(*number).ok() } else { None }
+    }
+
+    fn unless_minus_one(&self) -> Option<u64> {
+        if let Value::Number(number) = self { Some(*number) } else { None }
+    }
+
+    fn decimal(&self) -> f64 {
+        if let Value::Decimal(number) = self { *number } else { 0.0 }
+    }
+
+    fn word_unless_null(&self) -> Option<String> {
+        if let Value::Text(text) = self { Some(text.clone()) } else { None }
     }
 
     fn word(&self) -> &str {

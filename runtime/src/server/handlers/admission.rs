@@ -68,7 +68,7 @@ pub(super) async fn find(app: &App, caller: &Caller, task: &TaskJson, sent: Opti
 /// The submission, completed and checked against grants and limits.
 pub(super) fn spec_of(app: &App, caller: &Caller, mode: Mode, task: TaskJson, found: Found) -> Result<Spec> {
     let Found { name, digest, capabilities, .. } = found;
-    let grants = effective_grants(&task, caller, mode);
+    let grants = effective_grants(app, &task, caller, mode);
     may_be(app, caller, &task, &capabilities, &grants)?;
     Ok(Spec {
         component: name,
@@ -89,6 +89,11 @@ pub(super) fn spec_of(app: &App, caller: &Caller, mode: Mode, task: TaskJson, fo
 
 /// Whether the server takes such a task at all, from this caller.
 fn may_be(app: &App, caller: &Caller, task: &TaskJson, needed: &[Capability], grants: &Grants) -> Result<()> {
+    if needed.contains(&Capability::Inference) && !app.config.model.is_on {
+        let detail =
+            "the component needs `inference`, and there are no language models here: model.provider is none";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "capability_unavailable", detail));
+    }
     let missing: Vec<Capability> =
         needed.iter().copied().filter(|capability| !grants.allow(*capability)).collect();
     if !missing.is_empty() {
@@ -109,10 +114,13 @@ fn may_be(app: &App, caller: &Caller, task: &TaskJson, needed: &[Capability], gr
 }
 
 /// What a submission asks for; where it does not say, what its mode gives; of both what its token allows.
-fn effective_grants(task: &TaskJson, caller: &Caller, mode: Mode) -> Grants {
+fn effective_grants(app: &App, task: &TaskJson, caller: &Caller, mode: Mode) -> Grants {
     let grants = match (&task.grants, mode) {
         (Some(grants), _) => grants.clone(),
-        (None, Mode::Dev | Mode::Test) => Grants { tensor: true, embedding: true, ..Grants::default() },
+        (None, Mode::Dev | Mode::Test) => {
+            let inference = app.config.model.names().map(str::to_owned).collect();
+            Grants { tensor: true, embedding: true, inference, ..Grants::default() }
+        }
         (None, Mode::Prod) => Grants::default(),
     };
     match caller.grants() {
@@ -150,7 +158,7 @@ pub(super) async fn explain(
 ) -> Result<Response<Body>> {
     // What came with it is looked at and not kept.
     let Found { name, capabilities: needed, .. } = find(app, caller, &task, component).await?;
-    let grants = effective_grants(&task, caller, app.modes.mode());
+    let grants = effective_grants(app, &task, caller, app.modes.mode());
     let (granted, missing): (Vec<Capability>, Vec<Capability>) =
         needed.iter().copied().partition(|capability| grants.allow(*capability));
     let limits = Requested::all(&task.limits)?.effective(app.modes.current().limits)?;

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod listed;
 pub mod logging;
 pub mod metrics;
+pub mod models;
 pub mod output;
 pub mod protection;
 mod received;

@@ -279,6 +279,20 @@ pub fn all(bounds: impl Fn(Budget) -> Bounds) -> Vec<Pair> {
         units(tokens / 10),
     ));
 
+    // A prompt of four bytes is a token; one more is for the answer. Nothing of it is kept where it is refused.
+    let tokens = at(LlmTokens, 1000);
+    // What is around a message counts as 32 bytes.
+    let of = |tokens: u64| (4 * tokens).saturating_sub(32);
+    let pair = new(
+        LlmTokens,
+        guest!("llm-tokens"),
+        Stopped(FailureKind::BudgetExhausted),
+        tokens,
+        units(of(tokens)),
+        units(of(tokens.saturating_sub(1))),
+    );
+    pairs.push(pair.not_counted(format!("{} tokens", tokens + 1)));
+
     let count = at(Handles, 100);
     let pair = new(Handles, guest!("handles"), Stopped(HandleLimit), count, units(count + 1), units(count));
     pairs.push(pair.not_counted(format!("{} handles", count + 1)));

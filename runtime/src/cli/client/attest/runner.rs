@@ -189,7 +189,7 @@ impl<'a> Runner<'a> {
         let task = json!({
             "limits": limits, "description": DESCRIPTION, "priority": "medium", "retry": {"max_attempts": 1},
             // Mode prod gives nothing by itself.
-            "grants": {"embedding": true, "tensor": true},
+            "grants": {"embedding": true, "tensor": true, "inference": ["attest"]},
         });
         let form = Form::new().map_err(|error| self.connection.strange(error))?;
         let mut form = form.part("task", "application/json", task.to_string().as_bytes());
