@@ -56,7 +56,7 @@ fn lab(url: &str, io: &Runtime, settings: Settings) -> Lab {
 fn asking(times: u32, tokens: u32) -> Run {
     let input = [&times.to_le_bytes()[..], &tokens.to_le_bytes(), PROMPT.as_bytes()].concat();
     let component = wat::parse_str(GUEST.replace(";; include types", TYPES)).expect("text");
-    Run::bytes(component.into()).input(input).limit("llm_tokens", 1_000_000).limit("wall_time_ms", 300_000)
+    Run::bytes(component.into()).input(input).limit("llm_tokens", 1_000_000).limit("wall_ms", 300_000)
 }
 
 fn guest(lab: &Lab, times: u32, tokens: u32) -> Took {
@@ -120,11 +120,11 @@ fn waiting(io: &Runtime) {
         lab(silent.url(), io, Settings { most: Most { in_all: 8, of_model: 1 }, ..Settings::default() });
     let me = std::process::id();
     let seen = || (usage::threads(me), usage::resident(me));
+    // Some that go before, for what only the first of all cost.
+    let jobs = |count: usize| (0..count).map(|_| asking(1, 64).job(&lab).expect("a task"));
+    let (first, rest): (Vec<_>, Vec<_>) = (jobs(8).collect(), jobs(WAITING).collect());
+    let controls: Vec<Control> = first.iter().chain(&rest).map(|job| job.control.clone()).collect();
     block_on(async {
-        // Some that go before, for what only the first of all cost.
-        let jobs = |count: usize| (0..count).map(|_| asking(1, 64).job(&lab).expect("a task"));
-        let (first, rest): (Vec<_>, Vec<_>) = (jobs(8).collect(), jobs(WAITING).collect());
-        let controls: Vec<Control> = first.iter().chain(&rest).map(|job| job.control.clone()).collect();
         let mut tasks: FuturesUnordered<_> = first.into_iter().map(|job| lab.executor.execute(job)).collect();
         let wait = Duration::from_secs(2);
         assert!(tokio::time::timeout(wait, tasks.next()).await.is_err(), "all of them wait");
