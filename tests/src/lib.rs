@@ -130,19 +130,22 @@ impl Lab {
     /// elsewhere.
     pub fn shared() -> &'static Lab {
         static LAB: OnceLock<Lab> = OnceLock::new();
-        LAB.get_or_init(|| {
-            // For this build alone: what another build refused or compiled proves nothing about it.
-            let built = std::fs::metadata(binary()).and_then(|binary| binary.modified()).expect("the binary");
-            let age = built.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
-            let all = target_dir().join("test-artefacts");
-            for old in std::fs::read_dir(&all).into_iter().flatten().flatten() {
-                let unused = old.metadata().and_then(|old| old.modified()).map(|at| at.elapsed());
-                if matches!(unused, Ok(Ok(unused)) if unused > Duration::from_secs(24 * 3600)) {
-                    let _ = std::fs::remove_dir_all(old.path());
-                }
+        LAB.get_or_init(|| Lab::new(Lab::artefacts(), 50))
+    }
+
+    /// Where its artefacts are: for this build alone, because what another build refused or compiled proves nothing
+    /// about it.
+    pub fn artefacts() -> PathBuf {
+        let built = std::fs::metadata(binary()).and_then(|binary| binary.modified()).expect("the binary");
+        let age = built.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+        let all = target_dir().join("test-artefacts");
+        for old in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+            let unused = old.metadata().and_then(|old| old.modified()).map(|at| at.elapsed());
+            if matches!(unused, Ok(Ok(unused)) if unused > Duration::from_secs(24 * 3600)) {
+                let _ = std::fs::remove_dir_all(old.path());
             }
-            Lab::new(all.join(age.to_string()), 50)
-        })
+        }
+        all.join(age.to_string())
     }
 
     /// Compiles (or finds) and links.

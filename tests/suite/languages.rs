@@ -2,12 +2,17 @@
 //! scripts give.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use omnimind::backend::Backends;
+use omnimind::backend::inference::{Inference, Load, Ollama, Settings};
+use omnimind::backend::ollama::Server;
 use omnimind::executor::Kind;
 use omnimind::task::FailureKind;
 use omnimind_tests::languages::has_guest;
-use omnimind_tests::{Lab, OutcomeExt, Run, checkout, guest};
+use omnimind_tests::{Lab, OutcomeExt, Run, block_on, checkout, guest};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 const LOG_REPORTS: [(&str, Kind); 5] = [
     ("log-report-rust", Kind::Task),
@@ -64,8 +69,18 @@ fn beside(script: &Path, extension: &str) -> Option<String> {
     std::fs::read_to_string(script.with_extension(extension)).ok()
 }
 
+/// A lab whose language models are a server's that is not there.
+fn lab(io: &Runtime) -> Lab {
+    let server = Server::new("http://127.0.0.1:9", io.handle().clone()).expect("a URL");
+    let backend = Arc::new(Ollama::new(server, Load { context: 1024, gpu_layers: None }));
+    let inference = Arc::new(Inference::new(Settings::default(), backend, io.handle().clone()));
+    Lab::with_backends(Lab::artefacts(), 2, Backends { inference, ..Backends::default() })
+}
+
 #[test]
 fn scripts_give_what_they_gave() {
+    let io = Runtime::new().expect("a runtime");
+    let lab = lab(&io);
     for (interpreter, extension) in [("python-run", "py"), ("js-run", "js")] {
         if !has_guest(interpreter) {
             continue;
@@ -77,7 +92,8 @@ fn scripts_give_what_they_gave() {
             if let Some(input) = beside(&script, "input.json") {
                 request["input"] = serde_json::from_str(&input).expect("JSON");
             }
-            let outcome = Run::guest(interpreter).input(request.to_string()).execute();
+            let job = Run::guest(interpreter).input(request.to_string()).job(&lab).expect("a task");
+            let outcome = block_on(lab.executor.execute(job));
             match (beside(&script, "out"), beside(&script, "err")) {
                 (Some(out), None) => assert_eq!(text(outcome.output()), out, "{name}"),
                 (None, Some(err)) => {

@@ -14,6 +14,7 @@ const AFTER_HELP: &str = after_help!(
 The caches, which are the operator's to see and to empty:
   task_list           answers of `GET /tasks` (cache.enabled, cache.expire)
   embeddings          vectors of texts, each tenant's own (cache.enabled, embedding.cache)
+  inference           answers of language models, each tenant's own (cache.enabled, model.cache_size)
   linked_components   components that are ready to run
   loaded_components   their code, mapped from DATA_DIR/artefacts
 
@@ -48,7 +49,7 @@ enum Command {
     /// Empty one of them, or all; what is in use stays
     #[command(after_help = AFTER_HELP)]
     Clear {
-        /// Which: task_list, embeddings, linked_components or loaded_components [default: all]
+        /// Which: task_list, embeddings, inference, linked_components or loaded_components [default: all]
         name: Option<String>,
     },
 }
